@@ -1,0 +1,1 @@
+"""Veyra: one interface to every model, and every call on the record."""

@@ -1,0 +1,254 @@
+"""Every error Veyra raises.
+
+    VeyraError
+    ├── UnknownBackendError           no backend has that name (also a KeyError, as the lookup of ADR-0001)
+    ├── ProviderError                 one attempt failed; says where, how, and whether to try again
+    │   ├── AuthenticationError       no key, or the provider refuses it
+    │   ├── PermissionDeniedError     the key may not do this
+    │   ├── QuotaError                out of credit or over a spend limit; waiting does not help
+    │   ├── NotFoundError             no such model or route
+    │   ├── InvalidRequestError       the request is wrong; found here (status None) or by the provider
+    │   │   ├── ContextLengthError    more tokens than the model takes
+    │   │   ├── ContentPolicyError    refused for what it says
+    │   │   └── UnsupportedParameterError   this model does not take that option
+    │   ├── RateLimitError            too fast; see retry_after
+    │   ├── OverloadedError           the provider has no room now
+    │   ├── ServerError               the provider failed
+    │   ├── ConnectionFailedError     no connection, or it broke before an answer began
+    │   ├── CallTimeoutError          took too long; phase says which clock ran out
+    │   ├── IncompleteStreamError     the answer was cut before its terminal marker; see partial
+    │   ├── MalformedResponseError    the answer cannot be understood
+    │   └── BackendError              a backend broke its contract or raised something of its own
+    ├── CircuitOpenError              refused here: the target failed too often lately
+    ├── BudgetExceededError           refused here: it would cost more than is allowed
+    └── AuditError
+        ├── AuditUnavailableError     the intent could not be recorded, so nothing was sent
+        ├── AuditWriteError           the outcome could not be recorded; carries the answer that was paid for
+        └── AuditCorruptError         the log was damaged or altered, and is not written to
+
+The kinds and what maps to them: wire facts, section 7. No message of an error ever holds a key, and none
+quotes more of a provider's body than `EXCERPT_LIMIT` characters.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from veyra.types import ModelResponse
+
+EXCERPT_LIMIT = 500
+"""Characters of a provider's body that an error message quotes at most."""
+
+
+def excerpt(body: bytes | str) -> str:
+    """Return the start of a provider's body for an error message: one line, printable, bounded."""
+    text = body[: EXCERPT_LIMIT * 4].decode("utf-8", "replace") if isinstance(body, bytes) else body
+    line = " ".join(text[: EXCERPT_LIMIT * 2].split())
+    line = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in line)
+    return line if len(line) <= EXCERPT_LIMIT else line[: EXCERPT_LIMIT - 1] + "…"
+
+
+class VeyraError(Exception):
+    """The root of every error that Veyra raises."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class UnknownBackendError(VeyraError, KeyError):
+    """No backend is registered under the name asked for; the message lists the names nearest to it."""
+
+
+class ProviderError(VeyraError):
+    """One attempt at one backend failed.
+
+    Attributes:
+        provider: who was asked, in OpenTelemetry's spelling (`openai`, `anthropic`, `ollama`, ...), or None.
+        model: the model asked for, or None.
+        status: the HTTP status, or None where there was none. An error inside a stream keeps the stream's own
+            status (200), so decide by the class, never by this number.
+        provider_type, provider_code: the provider's own words for the error, untouched, or None.
+        request_id: the provider's id for the exchange, or None.
+        retryable: the same request may succeed if it is sent again later.
+        ambiguous: the provider may have done the work, and may bill it.
+        retry_after: seconds the provider asked to wait, or None where it did not say.
+        partial: the text received before the failure; empty where there was none.
+    """
+
+    kind: ClassVar[str] = "provider_error"
+    """The error's name in the audit log (`error.type`)."""
+    default_retryable: ClassVar[bool] = False
+    default_ambiguous: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        provider: str | None = None,
+        model: str | None = None,
+        status: int | None = None,
+        provider_type: str | None = None,
+        provider_code: str | None = None,
+        request_id: str | None = None,
+        retryable: bool | None = None,
+        ambiguous: bool | None = None,
+        retry_after: float | None = None,
+        partial: str = "",
+    ) -> None:
+        super().__init__(message)
+        self.provider = provider
+        self.model = model
+        self.status = status
+        self.provider_type = provider_type
+        self.provider_code = provider_code
+        self.request_id = request_id
+        self.retryable = self.default_retryable if retryable is None else retryable
+        self.ambiguous = self.default_ambiguous if ambiguous is None else ambiguous
+        self.retry_after = retry_after
+        self.partial = partial
+
+
+class AuthenticationError(ProviderError):
+    """No key was given, or the provider does not accept it."""
+
+    kind = "authentication"
+
+
+class PermissionDeniedError(ProviderError):
+    """The key is known but may not do this."""
+
+    kind = "permission"
+
+
+class QuotaError(ProviderError):
+    """The account is out of credit or over a spend limit. Never cleared by waiting, so never retryable."""
+
+    kind = "quota"
+
+
+class NotFoundError(ProviderError):
+    """The model or the route does not exist, or is not to be seen with this key."""
+
+    kind = "not_found"
+
+
+class InvalidRequestError(ProviderError):
+    """The request is wrong: status None where Veyra found it before sending, otherwise the provider's."""
+
+    kind = "invalid_request"
+
+
+class ContextLengthError(InvalidRequestError):
+    """The prompt, or prompt and answer together, are longer than the model takes."""
+
+    kind = "context_length"
+
+
+class ContentPolicyError(InvalidRequestError):
+    """The provider refuses the request for what it says."""
+
+    kind = "content_policy"
+
+
+class UnsupportedParameterError(InvalidRequestError):
+    """The model or the dialect does not take an option that was set."""
+
+    kind = "unsupported_parameter"
+
+
+class RateLimitError(ProviderError):
+    """Too many requests or tokens in a time; `retry_after` says how long to wait, where the provider told."""
+
+    kind = "rate_limited"
+    default_retryable = True
+
+
+class OverloadedError(ProviderError):
+    """The provider has no capacity at the moment (503 of a full queue, 529)."""
+
+    kind = "overloaded"
+    default_retryable = True
+
+
+class ServerError(ProviderError):
+    """The provider, or something in front of it, failed."""
+
+    kind = "server"
+    default_retryable = True
+
+
+class ConnectionFailedError(ProviderError):
+    """No connection could be made (refused, name unknown, TLS), or it broke before an answer began.
+
+    `ambiguous` is true where the request had been sent when the connection broke.
+    """
+
+    kind = "connection"
+    default_retryable = True
+
+
+class CallTimeoutError(ProviderError):
+    """A clock ran out: `phase` is `connect`, `first_token`, `between_events` or `total`; `limit` is in seconds."""
+
+    kind = "timeout"
+    default_retryable = True
+    default_ambiguous = True
+
+    def __init__(self, message: str, *, phase: str, limit: float, model: str | None = None) -> None:
+        super().__init__(message, model=model, ambiguous=phase != "connect")
+        self.phase = phase
+        self.limit = limit
+
+
+class IncompleteStreamError(ProviderError):
+    """The answer ended without the provider's terminal marker; `partial` holds the text that came."""
+
+    kind = "incomplete_stream"
+    default_retryable = True
+    default_ambiguous = True
+
+
+class MalformedResponseError(ProviderError):
+    """The provider's answer is not what its format says (not JSON, not UTF-8, empty, the wrong shape)."""
+
+    kind = "malformed_response"
+    default_ambiguous = True
+
+
+class BackendError(ProviderError):
+    """A backend broke its contract, or raised an exception of its own (kept as `__cause__`)."""
+
+    kind = "backend"
+
+
+class CircuitOpenError(VeyraError):
+    """Refused without an attempt: the target failed too often lately."""
+
+
+class BudgetExceededError(VeyraError):
+    """Refused without an attempt: the call could cost more than the budget has left."""
+
+
+class AuditError(VeyraError):
+    """The audit log cannot do what a call needs of it."""
+
+
+class AuditUnavailableError(AuditError):
+    """The intent of a call could not be made durable, so the call was refused and nothing was sent."""
+
+
+class AuditWriteError(AuditError):
+    """The outcome of a call could not be made durable; `response` holds the answer that was paid for, if any."""
+
+    def __init__(self, message: str, *, response: ModelResponse | None = None) -> None:
+        super().__init__(message)
+        self.response = response
+
+
+class AuditCorruptError(AuditUnavailableError):
+    """The log on disk was damaged or altered before its end; it is left as it is and not written to."""

@@ -1,0 +1,114 @@
+"""The seam between Veyra's values and a provider's wire format.
+
+The rules a dialect keeps:
+
+1. Pure: the same input gives the same output; nothing is read but the arguments.
+2. Complete: what the provider sent and we have no word for is kept as it came (`Opaque`, raw finish reasons) or
+   ignored where it is an unknown event, never an error.
+3. Honest: a number the provider did not state is None; a finish reason is never made up. `Finish` is yielded only
+   once the provider's terminal marker was seen (wire facts, 0.3).
+4. Blind to chunks: any split of the same bytes into `feed` calls yields the same events, joined.
+5. Errors are mapped by the provider's type and code, then by status, never by a pattern over the message
+   (except where the provider has nothing but a message), and carry the request id of the head.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal
+
+from veyra.errors import ProviderError
+from veyra.transport.base import Head
+from veyra.types import Event, Request
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flags:
+    """What one endpoint does differently within a dialect. Data, set by the rows of `models/endpoints.py`.
+
+    Attributes:
+        provider: the endpoint's name in errors and in the log, OpenTelemetry's spelling.
+        system_role: the role that carries the system text (`system` or `developer`) in Chat Completions.
+        max_tokens_field: the name of the output limit in Chat Completions.
+        stream_options: the endpoint takes `stream_options` (needed to be told usage in a stream).
+        done_marker: a Chat Completions stream ends with `[DONE]`; where False, its finish reason ends it.
+        api_version: the value of the dialect's version header, where it has one.
+        default_max_tokens: sent where the dialect requires a limit and the caller gave none.
+    """
+
+    provider: str
+    system_role: Literal["system", "developer"] = "system"
+    max_tokens_field: str = "max_tokens"
+    stream_options: bool = True
+    done_marker: bool = True
+    api_version: str | None = None
+    default_max_tokens: int = 4096
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Encoded:
+    """A request in a dialect's own bytes.
+
+    Attributes:
+        path: what comes after the endpoint's base URL, with its leading slash.
+        body: the exact bytes.
+        headers: headers the dialect wants, content type included, keys left out.
+        applied: what was sent although the caller did not ask for it (a default the dialect requires), by option name.
+    """
+
+    path: str
+    body: bytes = field(repr=False)
+    headers: Mapping[str, str]
+    applied: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Decoder(ABC):
+    """Turns one answer's bytes into events. Used once."""
+
+    done: bool = False
+    """True as soon as the terminal marker was seen: nothing that may still come belongs to the answer."""
+
+    @abstractmethod
+    def feed(self, data: bytes) -> Iterator[Event]:
+        """Take the next bytes and yield what they complete.
+
+        Raises (while being iterated, after yielding what came before):
+            ProviderError: the provider reported an error inside the answer.
+            MalformedResponseError: the bytes are not what the format says.
+        """
+
+    @abstractmethod
+    def close(self) -> Iterator[Event]:
+        """Say that no more bytes come, and yield what is left: for a whole-body answer, everything.
+
+        Raises:
+            IncompleteStreamError: a stream ended before its terminal marker.
+            MalformedResponseError: the body is empty or not what the format says.
+        """
+
+
+class Dialect(ABC):
+    """One wire format, client half."""
+
+    name: ClassVar[str]
+
+    @abstractmethod
+    def encode(self, request: Request, flags: Flags) -> Encoded:
+        """Return the bytes that ask for `request` (its `model` is set).
+
+        Raises:
+            InvalidRequestError: the dialect cannot say this; the message names what and why.
+        """
+
+    @abstractmethod
+    def decoder(self, head: Head, flags: Flags, *, stream: bool) -> Decoder:
+        """Return a decoder for a successful answer (status below 400) to a request sent with `stream`.
+
+        Where the head's content type says plainly that the answer is not a stream (or is one), the head is believed.
+        """
+
+    @abstractmethod
+    def failure(self, head: Head, body: bytes, flags: Flags) -> ProviderError:
+        """Return the error that an answer with status 400 or above stands for; `body` may be anything."""
