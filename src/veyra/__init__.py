@@ -1,1 +1,58 @@
-"""Veyra: one interface to every model, and every call on the record."""
+"""Veyra: one interface to every model, and every call on the record.
+
+Names are loaded when they are first used, so that `import veyra` costs next to nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from veyra.audit import AuditLog
+    from veyra.models.base import BaseModelBackend
+    from veyra.models.mock import MockBackend
+    from veyra.models.registry import get_backend, list_backends, register_backend
+    from veyra.types import Message, ModelResponse, Timeouts, Tool
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "get_backend",
+    "register_backend",
+    "list_backends",
+    "BaseModelBackend",
+    "ModelResponse",
+    "MockBackend",
+    "Message",
+    "Tool",
+    "Timeouts",
+    "AuditLog",
+]
+
+_HOMES = {
+    "AuditLog": "veyra.audit",
+    "BaseModelBackend": "veyra.models.base",
+    "Message": "veyra.types",
+    "MockBackend": "veyra.models.mock",
+    "ModelResponse": "veyra.types",
+    "Timeouts": "veyra.types",
+    "Tool": "veyra.types",
+    "get_backend": "veyra.models.registry",
+    "list_backends": "veyra.models.registry",
+    "register_backend": "veyra.models.registry",
+}
+
+
+def __getattr__(name: str) -> object:
+    home = _HOMES.get(name)
+    if home is None:
+        msg = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(msg)
+    value = getattr(import_module(home), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -189,7 +189,8 @@ class Timeouts:
 
     Attributes:
         connect: until the connection stands, TLS included.
-        first_token: from then until the first event with content (or the whole answer, when not streamed).
+        first_token: from the start of the attempt until the first event with content (or the whole answer, when not
+            streamed).
         between_events: between two events with content; keep-alives do not reset it (wire facts, 0.9).
         total: for the whole attempt.
     """
@@ -313,7 +314,8 @@ class Finish:
     """The end of an answer: comes exactly once, last.
 
     Attributes:
-        reason: why the model stopped, in our words; `raw_reason` in the provider's.
+        reason: why the model stopped, in our words; `raw_reason` in the provider's. None only from a backend of
+            two methods that did not say.
         usage: tokens, as far as stated.
         model: the model that answered, which may name a dated version of the one asked for.
         response_id: the answer's own id, from its body; request_id: the exchange's, from a header.
@@ -322,7 +324,7 @@ class Finish:
     """
 
     kind: ClassVar[str] = "finish"
-    reason: FinishReason
+    reason: FinishReason | None
     raw_reason: str | None = None
     usage: Usage = Usage()
     model: str | None = None

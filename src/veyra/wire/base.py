@@ -102,6 +102,10 @@ class Dialect(ABC):
             InvalidRequestError: the dialect cannot say this; the message names what and why.
         """
 
+    def headers(self, flags: Flags) -> Mapping[str, str]:  # noqa: ARG002  (most dialects have none)
+        """Return the headers that any request to such an endpoint carries, besides its key."""
+        return {}
+
     @abstractmethod
     def decoder(self, head: Head, flags: Flags, *, stream: bool) -> Decoder:
         """Return a decoder for a successful answer (status below 400) to a request sent with `stream`.

@@ -1,0 +1,91 @@
+"""The clocks of one attempt: first event, between events, total."""
+
+from __future__ import annotations
+
+import asyncio
+from types import TracebackType
+from typing import Literal
+
+from veyra.errors import CallTimeoutError
+from veyra.types import Timeouts
+
+Phase = Literal["first_token", "between_events", "total"]
+
+
+class Clock:
+    """Cancels the task that waits inside `with clock:` when the attempt has taken too long.
+
+    One timer is kept for the whole attempt and set anew only when it fires, so that an event costs two
+    assignments. Nothing outside of the `with` block is ever cancelled: a caller may take its time between events.
+    """
+
+    __slots__ = ("_between", "_deadline", "_end", "_expired", "_limits", "_loop", "_phase", "_timer", "_waiting")
+
+    def __init__(self, limits: Timeouts) -> None:
+        self._limits = limits
+        self._between = limits.between_events
+        self._loop = asyncio.get_running_loop()
+        now = self._loop.time()
+        self._end = None if limits.total is None else now + limits.total
+        self._phase: Phase = "first_token"
+        self._deadline: float | None = self._earliest(now, limits.first_token)
+        self._waiting: asyncio.Task[object] | None = None
+        self._expired = False
+        self._timer: asyncio.TimerHandle | None = None
+
+    def content(self) -> None:
+        """Note that an event with content came: the clock between events starts again."""
+        self._phase = "between_events"
+        self._deadline = self._earliest(self._loop.time(), self._between)
+
+    def stop(self) -> None:
+        """End the clock; it fires no more."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def __enter__(self) -> None:
+        self._waiting = asyncio.current_task()
+        if self._deadline is not None:
+            if self._loop.time() >= self._deadline:
+                self._expired = True
+                raise self._timeout()
+            if self._timer is None or self._timer.when() > self._deadline:
+                self.stop()
+                self._timer = self._loop.call_at(self._deadline, self._fire)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        task, self._waiting = self._waiting, None
+        if self._expired and task is not None and kind is not None:
+            if issubclass(kind, asyncio.CancelledError) and task.uncancel() == 0:
+                raise self._timeout() from None
+            self._expired = False
+
+    def _earliest(self, now: float, limit: float | None) -> float | None:
+        if limit is None:
+            return self._end
+        return now + limit if self._end is None else min(now + limit, self._end)
+
+    def _fire(self) -> None:
+        self._timer = None
+        if self._deadline is None or self._waiting is None:
+            return  # the caller is busy with an event; the clock is set again when it asks for the next
+        if self._loop.time() < self._deadline:
+            self._timer = self._loop.call_at(self._deadline, self._fire)
+            return
+        self._expired = True
+        self._waiting.cancel()
+
+    def _timeout(self) -> CallTimeoutError:
+        phase: Phase = "total" if self._deadline == self._end else self._phase
+        limit = getattr(self._limits, phase)
+        wanted = {
+            "first_token": "no answer began",
+            "between_events": "the answer stalled: nothing with content came",
+            "total": "the answer was not complete",
+        }[phase]
+        return CallTimeoutError(
+            f"{wanted} within {limit:g} s; raise it with timeout=Timeouts({phase}=...)", phase=phase, limit=limit
+        )

@@ -1,0 +1,354 @@
+"""The audit gate: every attempt passes here, whichever backend serves it and however it was asked.
+
+The rules, each of which the tests break once to see it hold:
+
+1. No record, no call. The intent is durable before the backend is asked for its first event.
+2. No answer without a record. The outcome is durable before `Finish` is handed on, and before any error is.
+3. One outcome for each intent, whatever happens: `ok`, `error`, `timeout`, `incomplete` or `cancelled`.
+4. A backend's own exceptions do not get out; keys do not get out or into the record.
+5. `Finish` comes exactly once, last; an answer without one is incomplete.
+
+`Attempt.events` holds the one call of `backend.events` in the house.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import aclosing
+from types import TracebackType
+from typing import Any, NoReturn, Self, Unpack
+
+from veyra.audit import AuditLog
+from veyra.audit.entry import new_id
+from veyra.audit.redact import redact_text
+from veyra.errors import (
+    AuditWriteError,
+    BackendError,
+    CallTimeoutError,
+    IncompleteStreamError,
+    InvalidRequestError,
+    ProviderError,
+    VeyraError,
+)
+from veyra.models import record
+from veyra.models.base import BaseModelBackend, Exchange
+from veyra.models.clock import Clock
+from veyra.models.request import MAX_PROMPT_BYTES, build_request
+from veyra.types import (
+    AttemptRecord,
+    Event,
+    Finish,
+    ModelResponse,
+    ModelWarning,
+    Options,
+    Prompt,
+    ReasoningDelta,
+    Receipt,
+    Request,
+    TextDelta,
+    Timeouts,
+)
+
+DEFAULT_TIMEOUTS = Timeouts()
+
+
+class Attempt:
+    """One try at one backend: its events, and, when they have ended well, its `response`.
+
+    Args:
+        backend: who is asked.
+        request: what is asked.
+        log: where intent and outcome go; None records nothing (`audit="off"`).
+        call: the id of the call that the attempt belongs to.
+        number: which try of the call this is, from 1.
+    """
+
+    def __init__(
+        self, backend: BaseModelBackend, request: Request, log: AuditLog | None, *, call: str, number: int = 1
+    ) -> None:
+        self.backend = backend
+        self.request = request
+        self.call = call
+        self.number = number
+        self.response: ModelResponse | None = None
+        self._log = log
+        self._text: list[str] = []
+        self._reasoning: list[str] = []
+        self._warnings: list[ModelWarning] = []
+
+    async def events(self) -> AsyncGenerator[Event, None]:
+        """Carry the attempt out and yield its events. To be iterated once, and closed.
+
+        Raises:
+            AuditUnavailableError: the intent could not be recorded; nothing was sent.
+            AuditWriteError: the outcome could not be recorded; carries the answer.
+            ProviderError: the attempt failed; `partial` holds the text that came.
+        """
+        exchange = self.backend.prepare(self.request)
+        intent = await self._open(exchange)
+        started = exchange.started_ns = time.monotonic_ns()
+        clock = Clock(self.request.timeout or DEFAULT_TIMEOUTS)
+        try:
+            async with aclosing(self.backend.events(self.request, exchange)) as events:
+                while True:
+                    with clock:
+                        event = await anext(events, None)
+                    if event is None:
+                        raise self._cut()  # noqa: TRY301  (one place judges all failures)
+                    if isinstance(event, Finish):
+                        break
+                    self._keep(event)
+                    if not isinstance(event, ModelWarning):
+                        clock.content()
+                    yield event
+        except BaseException as error:  # noqa: BLE001  (rule 3: whatever ends an attempt is recorded; raised again there)
+            await self._fail(error, exchange, intent, time.monotonic_ns() - started)
+        finally:
+            clock.stop()
+        await self._succeed(event, exchange, intent, time.monotonic_ns() - started)
+        yield event
+
+    def _keep(self, event: Event) -> None:
+        if isinstance(event, TextDelta):
+            self._text.append(event.text)
+        elif isinstance(event, ReasoningDelta):
+            self._reasoning.append(event.text)
+        elif isinstance(event, ModelWarning):
+            self._warnings.append(event)
+
+    # ------------------------------------------------------------------------------------ the record
+
+    async def _open(self, exchange: Exchange) -> Receipt | None:
+        if self._log is None:
+            return None
+        return await self._log.intent(
+            call=self.call,
+            attempt=self.number,
+            backend=self.backend.name,
+            attributes=record.intent_attributes(self.request, exchange),
+            parts=record.intent_parts(self.request, exchange),
+        )
+
+    async def _succeed(self, finish: Finish, exchange: Exchange, intent: Receipt | None, latency: int) -> None:
+        response = self._respond(finish, latency)
+        attributes = record.outcome_attributes(exchange, finish=finish)
+        receipt = await self._close("ok", latency, exchange, intent, attributes=attributes, response=response)
+        self.response = response if receipt is None else self._respond(finish, latency, receipt)
+
+    async def _fail(self, error: BaseException, exchange: Exchange, intent: Receipt | None, latency: int) -> NoReturn:
+        """Record how the attempt ended, and raise what the caller is to see."""
+        status, seen = self._judge(error, exchange)
+        partial = self._respond(Finish(reason=None), latency) if self._text or self._reasoning else None
+        attributes = record.outcome_attributes(exchange, error=seen)
+        await self._close(status, latency, exchange, intent, attributes=attributes, response=partial)
+        if seen is error:
+            raise seen
+        raise seen from error
+
+    async def _close(
+        self,
+        status: str,
+        latency: int,
+        exchange: Exchange,
+        intent: Receipt | None,
+        *,
+        attributes: Mapping[str, object],
+        response: ModelResponse | None,
+    ) -> Receipt | None:
+        if self._log is None or intent is None:
+            return None
+        try:
+            return await self._log.outcome(
+                intent=intent,
+                call=self.call,
+                attempt=self.number,
+                backend=self.backend.name,
+                status=status,
+                latency_ns=latency,
+                attributes=attributes,
+                parts=record.outcome_parts(exchange, response),
+            )
+        except AuditWriteError as error:
+            error.response = response
+            raise
+
+    def _cut(self) -> IncompleteStreamError:
+        return IncompleteStreamError(f"{self.backend.name}: the answer ended without its terminal marker")
+
+    def _judge(self, error: BaseException, exchange: Exchange) -> tuple[str, BaseException]:
+        if isinstance(error, Exception) and not isinstance(error, VeyraError):
+            kind = type(error).__name__
+            failure: BaseException = BackendError(
+                f"backend {self.backend.name!r} raised {kind}: {error}", provider=exchange.provider
+            )
+        else:
+            failure = error
+        if isinstance(failure, ProviderError):
+            self._complete(failure, exchange)
+            if isinstance(failure, CallTimeoutError):
+                return "timeout", failure
+            return "incomplete" if isinstance(failure, IncompleteStreamError) else "error", failure
+        return "error" if isinstance(failure, VeyraError) else "cancelled", failure
+
+    def _complete(self, failure: ProviderError, exchange: Exchange) -> None:
+        """Add what only the gate knows to an error, and mask keys in it."""
+        failure.provider = failure.provider or exchange.provider
+        failure.model = failure.model or self.request.model
+        failure.partial = failure.partial or "".join(self._text)
+        for name in ("message", "partial", "provider_type", "provider_code", "request_id"):
+            value = getattr(failure, name)
+            if value:
+                setattr(failure, name, redact_text(value, exchange.secrets))
+        failure.args = (failure.message,)
+
+    def _respond(self, finish: Finish, latency: int, receipt: Receipt | None = None) -> ModelResponse:
+        usage = finish.usage
+        model = finish.model or self.request.model or ""
+        done = AttemptRecord(
+            number=self.number,
+            backend=self.backend.name,
+            model=model,
+            status="ok",
+            latency_ms=latency / 1e6,
+            receipt=receipt,
+        )
+        return ModelResponse(
+            content="".join(self._text),
+            model=model,
+            backend=self.backend.name,
+            latency_ms=latency / 1e6,
+            prompt_tokens=usage.input_total or 0,
+            completion_tokens=usage.output_total or 0,
+            request_id=finish.request_id or finish.response_id,
+            finish_reason=finish.reason,
+            tool_calls=finish.tool_calls,
+            reasoning="".join(self._reasoning),
+            usage=usage,
+            warnings=tuple(self._warnings),
+            receipt=receipt,
+            attempts=(done,),
+            parts=finish.parts,
+            response_id=finish.response_id,
+            raw_finish_reason=finish.raw_reason,
+        )
+
+
+class Reply:
+    """An answer that is being read: iterate it for its events; afterwards `response` is the whole answer.
+
+    Leaving its context early closes the connection and records the attempt as cancelled, with what had come.
+    """
+
+    def __init__(self, attempt: Attempt) -> None:
+        self._attempt = attempt
+        self._events = attempt.events()
+
+    def __aiter__(self) -> AsyncIterator[Event]:
+        return self._events
+
+    @property
+    def response(self) -> ModelResponse:
+        """The whole answer, once every event has been read.
+
+        Raises:
+            InvalidRequestError: the answer has not been read to its end.
+        """
+        if self._attempt.response is None:
+            msg = "the answer has not been read to its end: iterate the reply first"
+            raise InvalidRequestError(msg)
+        return self._attempt.response
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._events.aclose()
+
+
+class Gate(BaseModelBackend):
+    """A backend behind the audit gate: what `get_backend` returns.
+
+    Args:
+        backend: the backend that serves.
+        log: where its calls are recorded; None only for `audit="off"`.
+        max_prompt_bytes: text of a prompt that is let through, as UTF-8 bytes.
+    """
+
+    def __init__(
+        self, backend: BaseModelBackend, log: AuditLog | None, *, max_prompt_bytes: int = MAX_PROMPT_BYTES
+    ) -> None:
+        self.backend = backend
+        self.log = log
+        self.name = backend.name
+        self._max_prompt_bytes = max_prompt_bytes
+
+    def __repr__(self) -> str:
+        return f"<{self.name} backend, audit {'off' if self.log is None else self.log!r}>"
+
+    async def generate(self, prompt: Prompt, **options: Unpack[Options]) -> ModelResponse:
+        """Ask once and return the whole answer, its record durable.
+
+        Args:
+            prompt: a `str`, or the conversation so far as a sequence of `Message`.
+            options: see `veyra.types.Options`; the same spelling for every backend.
+
+        Raises:
+            InvalidRequestError: the prompt or an option is wrong; nothing was sent or recorded.
+            AuditUnavailableError: the intent could not be recorded; nothing was sent.
+            AuditWriteError: the outcome could not be recorded; `response` carries the answer.
+            ProviderError: the attempt failed; its class says how.
+        """
+        attempt = self._attempt(prompt, options, stream=False)
+        async with aclosing(attempt.events()) as events:
+            async for _ in events:
+                pass
+        if attempt.response is None:  # events ends with Finish or an error
+            raise AssertionError
+        return attempt.response
+
+    def stream(self, prompt: Prompt, **options: Unpack[Options]) -> Reply:
+        """Ask, and read the answer as it comes: `async with backend.stream(...) as reply: async for event in reply`.
+
+        The call begins with the first event asked for. Raises, while iterated, what `generate` raises; the prompt and
+        the options are checked at once.
+        """
+        return Reply(self._attempt(prompt, options, stream=True))
+
+    async def health_check(self) -> bool:
+        """Say whether the backend could serve a call now; costs nothing, is not recorded, raises nothing."""
+        try:
+            return bool(await self.backend.health_check())
+        except Exception:  # noqa: BLE001  (the contract: a backend whose check fails, in whatever way, is not healthy)
+            return False
+
+    async def aclose(self) -> None:
+        """Close the backend's connections; the log stays open for others and is closed at exit."""
+        await self.backend.aclose()
+
+    def _attempt(self, prompt: Prompt, options: Mapping[str, Any], *, stream: bool) -> Attempt:
+        request = build_request(
+            prompt,
+            options,
+            stream=stream,
+            defaults=self.backend.defaults(),
+            max_prompt_bytes=self._max_prompt_bytes,
+        )
+        return Attempt(self.backend, request, self.log, call=new_id())
+
+
+class EventBackend(BaseModelBackend):
+    """A backend written as events: implement `events` and `health_check`, and `generate` and `stream` follow.
+
+    Used directly, without `get_backend` or `Client`, its calls are checked and timed but not recorded.
+    """
+
+    async def generate(self, prompt: Prompt, **options: Unpack[Options]) -> ModelResponse:
+        """Ask once and return the whole answer, unrecorded; see `Gate.generate`."""
+        return await Gate(self, None).generate(prompt, **options)
+
+    def stream(self, prompt: Prompt, **options: Unpack[Options]) -> Reply:
+        """Read the answer as it comes, unrecorded; see `Gate.stream`."""
+        return Gate(self, None).stream(prompt, **options)

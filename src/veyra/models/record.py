@@ -1,0 +1,179 @@
+"""What the log is told of an attempt: OpenTelemetry GenAI attributes, and the bodies that go beside the leaf.
+
+Attributes hold no word of a prompt or an answer. Bodies are masked for keys before they are handed to the log.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from urllib.parse import urlsplit
+
+import msgspec
+
+from veyra.audit import BodyPart
+from veyra.audit.redact import redact_bytes
+from veyra.errors import CallTimeoutError, ProviderError
+from veyra.models.base import Exchange
+from veyra.types import Finish, ModelResponse, Request
+
+_PORTS = {"http": 80, "https": 443}
+_REQUEST_ATTRIBUTES = {
+    "max_tokens": "gen_ai.request.max_tokens",
+    "temperature": "gen_ai.request.temperature",
+    "top_p": "gen_ai.request.top_p",
+    "seed": "gen_ai.request.seed",
+    "reasoning": "veyra.request.reasoning",
+}
+_USAGE_ATTRIBUTES = {
+    "input_total": "gen_ai.usage.input_tokens",
+    "output_total": "gen_ai.usage.output_tokens",
+    "cache_read": "gen_ai.usage.cache_read.input_tokens",
+    "cache_write": "gen_ai.usage.cache_creation.input_tokens",
+    "input_uncached": "veyra.usage.input_uncached",
+    "reasoning": "veyra.usage.reasoning",
+}
+_KEPT_HEADERS = ("content-type", "date", "retry-after", "server", "x-request-id", "request-id")
+_KEPT_PREFIXES = ("x-ratelimit-", "anthropic-ratelimit-", "openai-processing-ms", "openai-version", "cf-ray")
+
+_encode = msgspec.json.Encoder(enc_hook=str).encode
+
+
+def intent_attributes(request: Request, exchange: Exchange) -> dict[str, object]:
+    """Return the attributes of `call.intent`: who is asked, for what, and with which options."""
+    attributes: dict[str, object] = {
+        "gen_ai.operation.name": "chat",
+        "gen_ai.provider.name": exchange.provider,
+        "gen_ai.request.model": request.model,
+        "veyra.stream": request.stream,
+        "veyra.messages": len(request.messages),
+    }
+    for option, attribute in _REQUEST_ATTRIBUTES.items():
+        value = getattr(request, option)
+        if value is None:
+            value = exchange.applied.get(option)
+        if value is not None:
+            attributes[attribute] = value
+    if exchange.dialect is not None:
+        attributes["veyra.dialect"] = exchange.dialect
+    if exchange.outgoing is not None:
+        where = urlsplit(exchange.outgoing.url)
+        attributes["server.address"] = where.hostname
+        attributes["server.port"] = where.port or _PORTS.get(where.scheme)
+    return attributes
+
+
+def intent_parts(request: Request, exchange: Exchange) -> list[BodyPart]:
+    """Return the bodies of `call.intent`: the messages as asked, and the exact bytes that will be sent."""
+    asked: dict[str, object] = {"messages": request.messages}
+    if request.system is not None:
+        asked["system"] = request.system
+    if request.tools:
+        asked["tools"] = request.tools
+    if request.extra:
+        asked["extra"] = request.extra
+    if request.stop:
+        asked["stop"] = request.stop
+    if request.metadata:
+        asked["metadata"] = request.metadata
+    parts = [_part("request.messages", _json(asked), exchange)]
+    if exchange.outgoing is not None and exchange.outgoing.body:
+        parts.append(_part("request.wire", exchange.outgoing.body, exchange))
+    return parts
+
+
+def outcome_attributes(
+    exchange: Exchange, *, finish: Finish | None = None, error: BaseException | None = None
+) -> dict[str, object]:
+    """Return the attributes of `call.outcome`: what answered, what it used, or why it failed."""
+    attributes: dict[str, object] = {}
+    if exchange.head is not None:
+        attributes["http.response.status_code"] = exchange.head.status
+        attributes["veyra.stream.chunks"] = len(exchange.body)
+        attributes["veyra.stream.bytes"] = sum(map(len, exchange.body))
+    if finish is not None:
+        attributes |= _finish_attributes(finish)
+    if error is not None:
+        attributes |= _error_attributes(error)
+    return attributes
+
+
+def outcome_parts(exchange: Exchange, response: ModelResponse | None) -> list[BodyPart]:
+    """Return the bodies of `call.outcome`: the answer as handed on, its exact bytes, and how they came."""
+    parts = []
+    if response is not None:
+        parts.append(_part("response.message", _json(_message(response)), exchange))
+    if exchange.head is not None:
+        body = b"".join(exchange.body)
+        media_type = exchange.head.headers.get("content-type", "application/octet-stream")
+        parts.append(_part("response.wire", body, exchange, media_type))
+        parts.append(_part("meta", _json(_meta(exchange)), exchange))
+    return parts
+
+
+def _finish_attributes(finish: Finish) -> dict[str, object]:
+    attributes: dict[str, object] = {
+        "gen_ai.response.model": finish.model,
+        "gen_ai.response.id": finish.response_id,
+        "veyra.request_id": finish.request_id or finish.response_id,
+        "veyra.finish_reason": finish.reason,
+    }
+    if finish.raw_reason is not None:
+        attributes["gen_ai.response.finish_reasons"] = [finish.raw_reason]
+    for name, attribute in _USAGE_ATTRIBUTES.items():
+        value = getattr(finish.usage, name)
+        if value is not None:
+            attributes[attribute] = value
+    return attributes
+
+
+def _error_attributes(error: BaseException) -> dict[str, object]:
+    if not isinstance(error, ProviderError):
+        return {"error.type": type(error).__name__}
+    attributes: dict[str, object] = {
+        "error.type": error.kind,
+        "veyra.error.provider_type": error.provider_type,
+        "veyra.error.provider_code": error.provider_code,
+        "veyra.error.ambiguous": error.ambiguous,
+        "veyra.request_id": error.request_id,
+    }
+    if isinstance(error, CallTimeoutError):
+        attributes["veyra.error.phase"] = error.phase
+    return attributes
+
+
+def _message(response: ModelResponse) -> dict[str, object]:
+    message: dict[str, object] = {"content": response.content, "finish_reason": response.finish_reason}
+    if response.reasoning:
+        message["reasoning"] = response.reasoning
+    if response.tool_calls:
+        message["tool_calls"] = response.tool_calls
+    if response.warnings:
+        message["warnings"] = response.warnings
+    return message
+
+
+def _meta(exchange: Exchange) -> dict[str, object]:
+    """The head of the answer, and for each piece of its body how many bytes came after how many ns."""
+    if exchange.head is None:
+        raise AssertionError
+    headers = {
+        name: value
+        for name, value in exchange.head.headers.items()
+        if name in _KEPT_HEADERS or name.startswith(_KEPT_PREFIXES)
+    }
+    arrivals = [[len(data), ns] for data, ns in zip(exchange.body, exchange.arrivals, strict=True)]
+    return {"status": exchange.head.status, "headers": headers, "arrivals": arrivals}
+
+
+def _part(name: str, data: bytes, exchange: Exchange, media_type: str = "application/json") -> BodyPart:
+    return BodyPart(name, redact_bytes(data, exchange.secrets), media_type)
+
+
+def _json(value: Mapping[str, object]) -> bytes:
+    """Encode as JSON; text with lone surrogates, which models do produce, is written with escapes."""
+    try:
+        return _encode(value)
+    except UnicodeEncodeError:
+        plain = msgspec.to_builtins(value, enc_hook=str)
+        return json.dumps(plain, separators=(",", ":")).encode("ascii")

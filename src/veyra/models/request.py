@@ -1,0 +1,227 @@
+"""From what a caller wrote to a checked `Request`: one spelling and one set of checks for all backends."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from veyra.errors import ContextLengthError, InvalidRequestError
+from veyra.types import Message, Options, Prompt, Request, Text, Timeouts, Tool
+
+MAX_PROMPT_BYTES = 8 * 1024 * 1024
+"""Text of a prompt, as UTF-8 bytes, that is sent unless the limit is raised: more than any model reads today."""
+
+REASONING_LEVELS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
+
+
+def build_request(
+    prompt: Prompt,
+    options: Mapping[str, Any],
+    *,
+    stream: bool,
+    defaults: Mapping[str, Any] | None = None,
+    max_prompt_bytes: int = MAX_PROMPT_BYTES,
+) -> Request:
+    """Check a prompt and its options and return them as a `Request`.
+
+    An option given as None counts as not given. `defaults` fill options that were not given.
+
+    Raises:
+        InvalidRequestError: an option is unknown (the message names the nearest), of the wrong type or out of
+            range; the prompt is empty, of the wrong type or not valid Unicode.
+        ContextLengthError: the text is longer than `max_prompt_bytes`.
+    """
+    values: dict[str, Any] = dict(defaults) if defaults else {}
+    for name, value in options.items():
+        check = _CHECKS.get(name)
+        if check is None:
+            raise InvalidRequestError(_unknown_option(name))
+        if value is not None:
+            values[name] = check(name, value)
+    messages = _conversation(prompt)
+    _check_text(messages, values.get("system"), max_prompt_bytes)
+    return Request(prompt=prompt, messages=messages, stream=stream, **values)
+
+
+def given_options(request: Request) -> Options:
+    """Return the options of a request that were set, as `generate` takes them; `timeout` is the gate's."""
+    given: Options = {}
+    for name in _CHECKS:
+        value = getattr(request, name)
+        if name != "timeout" and value is not None and value not in ((), {}):
+            given[name] = value  # type: ignore[literal-required]  # the names are those of Options
+    return given
+
+
+def near(name: str, names: Sequence[str]) -> str:
+    """Return `; did you mean ...?` for the names nearest to a misspelt one, or nothing."""
+    close = difflib.get_close_matches(name.lower(), names, n=3, cutoff=0.5)
+    return f"; did you mean {' or '.join(repr(c) for c in close)}?" if close else ""
+
+
+def _unknown_option(name: str) -> str:
+    return (
+        f"unknown option {name!r}{near(name, tuple(_CHECKS))} The options are {', '.join(_CHECKS)}; "
+        "what only one provider knows goes into extra={...}"
+    )
+
+
+def _conversation(prompt: object) -> tuple[Message, ...]:
+    if isinstance(prompt, str):
+        if not prompt.strip():
+            msg = "the prompt is empty: give some text, or messages"
+            raise InvalidRequestError(msg)
+        return (Message("user", prompt),)
+    if isinstance(prompt, Message):
+        return (prompt,)
+    if not isinstance(prompt, Sequence) or isinstance(prompt, bytes | bytearray):
+        msg = f"the prompt is a str or a sequence of Message, not {type(prompt).__name__}"
+        raise InvalidRequestError(msg)
+    for number, message in enumerate(prompt):
+        if not isinstance(message, Message):
+            msg = f"the prompt's item {number} is {type(message).__name__}, not a Message"
+            raise InvalidRequestError(msg)
+    if not any(message.role != "system" and (message.content or message.native) for message in prompt):
+        msg = "the prompt is empty: it has no message with content besides the system's"
+        raise InvalidRequestError(msg)
+    return tuple(prompt)
+
+
+def _check_text(messages: tuple[Message, ...], system: str | None, limit: int) -> None:
+    size = 0 if system is None else _utf8_length(system, "system")
+    for message in messages:
+        if isinstance(message.content, str):
+            size += _utf8_length(message.content, "the prompt")
+        else:
+            size += sum(_utf8_length(part.text, "the prompt") for part in message.content if isinstance(part, Text))
+    if size > limit:
+        msg = (
+            f"the prompt is {size:,} bytes of text, more than the {limit:,} allowed: shorten or split it, or raise "
+            "the limit with get_backend(..., max_prompt_bytes=...)"
+        )
+        raise ContextLengthError(msg)
+
+
+def _utf8_length(text: str, what: str) -> int:
+    if text.isascii():
+        return len(text)
+    try:
+        return len(text.encode())
+    except UnicodeEncodeError as error:
+        position, character = error.start, text[error.start]
+    msg = (
+        f"{what} is not valid Unicode text: lone surrogate {character!r} at character {position}; "
+        "decode the bytes it came from with the right encoding"
+    )
+    raise InvalidRequestError(msg)
+
+
+# ------------------------------------------------------------------------------------------------ checks
+
+
+def _wrong(name: str, expected: str, value: object) -> InvalidRequestError:
+    shown = repr(value) if isinstance(value, str | int | float) else type(value).__name__
+    return InvalidRequestError(f"{name} is {expected}, not {shown[:80]}")
+
+
+def _name(name: str, value: object) -> str:
+    if not isinstance(value, str) or not value.strip():
+        raise _wrong(name, "a non-empty str", value)
+    return value
+
+
+def _text(name: str, value: object) -> str:
+    if not isinstance(value, str):
+        raise _wrong(name, "a str", value)
+    return value
+
+
+def _count(name: str, value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise _wrong(name, "an int, 0 or more", value)
+    return value
+
+
+def _integer(name: str, value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise _wrong(name, "an int", value)
+    return value
+
+
+def _number(name: str, value: object) -> float:
+    if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value) or value < 0:
+        raise _wrong(name, "a finite number, 0 or more", value)
+    return value
+
+
+def _fraction(name: str, value: object) -> float:
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value <= 1:
+        raise _wrong(name, "a number from 0 to 1", value)
+    return value
+
+
+def _strings(name: str, value: object) -> tuple[str, ...]:
+    if isinstance(value, str):
+        value = (value,)
+    if not isinstance(value, Sequence) or not all(isinstance(item, str) and item for item in value):
+        raise _wrong(name, "a non-empty str or a sequence of them", value)
+    return tuple(value)
+
+
+def _tools(name: str, value: object) -> tuple[Tool, ...]:
+    if not isinstance(value, Sequence) or not all(isinstance(item, Tool) for item in value):
+        raise _wrong(name, "a sequence of Tool", value)
+    return tuple(value)
+
+
+def _reasoning(name: str, value: object) -> str | int:
+    if isinstance(value, str) and value in REASONING_LEVELS:
+        return value
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return value
+    raise _wrong(name, f"one of {', '.join(REASONING_LEVELS)}, or a number of tokens", value)
+
+
+def _timeout(name: str, value: object) -> Timeouts:
+    if isinstance(value, Timeouts):
+        return value
+    if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value) or value <= 0:
+        raise _wrong(name, "a number of seconds above 0, or Timeouts", value)
+    return Timeouts(total=float(value))
+
+
+def _metadata(name: str, value: object) -> dict[str, str]:
+    if not isinstance(value, Mapping) or not all(isinstance(k, str) and isinstance(v, str) for k, v in value.items()):
+        raise _wrong(name, "a mapping of str to str", value)
+    return dict(value)
+
+
+def _mapping(name: str, value: object) -> dict[str, Any]:
+    if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
+        raise _wrong(name, "a mapping with str keys", value)
+    return dict(value)
+
+
+def _any(_name: str, value: object) -> object:
+    return value
+
+
+_CHECKS: dict[str, Callable[[str, object], Any]] = {
+    "model": _name,
+    "system": _text,
+    "max_tokens": _count,
+    "temperature": _number,
+    "top_p": _fraction,
+    "stop": _strings,
+    "seed": _integer,
+    "tools": _tools,
+    "tool_choice": _name,
+    "output": _any,
+    "reasoning": _reasoning,
+    "cache": _any,
+    "timeout": _timeout,
+    "metadata": _metadata,
+    "extra": _mapping,
+}

@@ -1,0 +1,213 @@
+"""A backend made of three parts: a dialect (what is said), a transport (how it gets there), an endpoint (where)."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Mapping
+from importlib import import_module
+from os import PathLike
+from typing import Any
+from urllib.parse import urlsplit
+
+from veyra import environ
+from veyra.errors import AuthenticationError, InvalidRequestError, ProviderError
+from veyra.models.base import Exchange
+from veyra.models.endpoints import Endpoint
+from veyra.models.gate import EventBackend
+from veyra.transport.base import Incoming, Outgoing, Transport
+from veyra.types import Event, Request, Secret, Timeouts
+from veyra.wire.base import Dialect
+
+FAILURE_BODY_LIMIT = 1024 * 1024
+"""Bytes of an error's body that are read at most."""
+
+_HEALTH_TIMEOUT = 5.0
+_DEFAULT_TIMEOUTS = Timeouts()
+
+
+class WireBackend(EventBackend):
+    """A model behind a network endpoint. Making one needs no key and no network: both are needed by the first call.
+
+    Args:
+        endpoint: the vendor's row.
+        model: the model that calls get unless they name one.
+        api_key: the key; without it the endpoint's environment variable is read at each call.
+        base_url: where to, spelt as the vendor's SDK spells it; without it the endpoint's variable, then its row.
+        transport: how to get there; by default HTTP with the options below.
+        ca_file, client_cert, client_key: PEM files for TLS; by default the system's trust store and no certificate.
+        proxy: URL of a proxy; by default the environment's (`HTTPS_PROXY`, `HTTP_PROXY`, `NO_PROXY`).
+
+    Raises:
+        InvalidRequestError: the base URL is not an http(s) URL, or holds a user, a password, a query or a fragment.
+    """
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        *,
+        model: str | None = None,
+        api_key: str | Secret | None = None,
+        base_url: str | None = None,
+        transport: Transport | None = None,
+        ca_file: str | PathLike[str] | None = None,
+        client_cert: str | PathLike[str] | None = None,
+        client_key: str | PathLike[str] | None = None,
+        proxy: str | None = None,
+    ) -> None:
+        self.name = endpoint.name
+        self.endpoint = endpoint
+        self.model = model
+        self.base_url = _base_url(endpoint, base_url)
+        self._api_key = _secret(api_key)
+        self._dialect = _dialect(endpoint.dialect)
+        self._transport = transport
+        self._http_options = {
+            "ca_file": ca_file,
+            "client_cert": client_cert,
+            "client_key": client_key,
+            "proxy": proxy,
+        }
+
+    def __repr__(self) -> str:
+        return f"<{self.name} backend at {self.base_url}, model {self.model!r}>"
+
+    def defaults(self) -> Mapping[str, Any]:
+        """Return the backend's own model, where it was given one."""
+        return {} if self.model is None else {"model": self.model}
+
+    def prepare(self, request: Request) -> Exchange:
+        """Encode the request: from here on its bytes are fixed.
+
+        Raises:
+            AuthenticationError: no key was given; the message names the variable.
+            InvalidRequestError: no model was named, or the dialect cannot say what was asked for.
+        """
+        if request.model is None:
+            msg = f"{self.name}: no model named; pass model=... to get_backend() or to the call"
+            raise InvalidRequestError(msg, provider=self.endpoint.flags.provider)
+        encoded = self._dialect.encode(request, self.endpoint.flags)
+        key = self._key(required=self.endpoint.key_required)
+        limits = request.timeout or _DEFAULT_TIMEOUTS
+        outgoing = Outgoing(
+            method="POST",
+            url=self.base_url + encoded.path,
+            headers=encoded.headers,
+            secret_headers=self._auth(key),
+            body=encoded.body,
+            connect_timeout=limits.connect,
+        )
+        return Exchange(
+            provider=self.endpoint.flags.provider,
+            outgoing=outgoing,
+            dialect=self._dialect.name,
+            applied=encoded.applied,
+            secrets=() if key is None else (key,),
+        )
+
+    async def events(self, request: Request, exchange: Exchange) -> AsyncGenerator[Event, None]:
+        """Send what `prepare` fixed and decode what comes."""
+        if exchange.outgoing is None:
+            raise AssertionError
+        async with self._connection().open(exchange.outgoing) as incoming:
+            exchange.answered(incoming.head)
+            if incoming.head.status >= 300:  # no redirect is followed: it would carry the key elsewhere
+                raise await self._failure(incoming, exchange)
+            decoder = self._dialect.decoder(incoming.head, self.endpoint.flags, stream=request.stream)
+            async for data in incoming.chunks():
+                exchange.received(data)
+                for event in decoder.feed(data):
+                    yield event
+                if decoder.done:
+                    return
+            for event in decoder.close():
+                yield event
+
+    async def health_check(self) -> bool:
+        """Ask the endpoint's free inventory route; True when it answers with success."""
+        try:
+            key = self._key(required=self.endpoint.key_required)
+            probe = Outgoing(
+                method="GET",
+                url=self.base_url + self.endpoint.health_path,
+                headers=self._dialect.headers(self.endpoint.flags),
+                secret_headers=self._auth(key),
+                connect_timeout=_HEALTH_TIMEOUT,
+            )
+            async with self._connection().open(probe) as incoming:
+                return incoming.head.status < 300
+        except ProviderError:
+            return False
+
+    async def aclose(self) -> None:
+        """Close the connections that are held on the running event loop."""
+        if self._transport is not None:
+            await self._transport.aclose()
+
+    async def _failure(self, incoming: Incoming, exchange: Exchange) -> ProviderError:
+        size = 0
+        async for data in incoming.chunks():
+            exchange.received(data)
+            size += len(data)
+            if size > FAILURE_BODY_LIMIT:
+                break
+        return self._dialect.failure(incoming.head, b"".join(exchange.body), self.endpoint.flags)
+
+    def _connection(self) -> Transport:
+        if self._transport is None:
+            from veyra.transport.http import HttpTransport  # noqa: PLC0415  (loads the HTTP library: not before it is used)
+
+            self._transport = HttpTransport(**self._http_options)
+        return self._transport
+
+    def _key(self, *, required: bool) -> Secret | None:
+        variable = self.endpoint.key_variable
+        key = self._api_key or (environ.key(variable) if variable else None)
+        if key is None and required:
+            msg = f"{self.name}: no API key; set {variable} or pass api_key=... to get_backend()"
+            raise AuthenticationError(msg, provider=self.endpoint.flags.provider)
+        return key
+
+    def _auth(self, key: Secret | None) -> dict[str, Secret]:
+        if key is None:
+            return {}
+        if self.endpoint.auth == "bearer":
+            return {"authorization": Secret(f"Bearer {key.reveal()}")}
+        return {self.endpoint.auth: key}
+
+
+def _secret(key: object) -> Secret | None:
+    if key is None or isinstance(key, Secret):
+        return key
+    if not isinstance(key, str) or not key.strip():
+        msg = f"api_key is a non-empty str, not {'an empty one' if isinstance(key, str) else type(key).__name__}"
+        raise InvalidRequestError(msg)
+    return Secret(key.strip())
+
+
+def _base_url(endpoint: Endpoint, given: object) -> str:
+    variable = endpoint.base_url_variable
+    url = given if given is not None else (environ.value(variable) if variable else None) or endpoint.base_url
+    if not isinstance(url, str):
+        msg = f"base_url is a str, not {type(url).__name__}"
+        raise InvalidRequestError(msg)
+    if given is None and "://" not in url:  # OLLAMA_HOST may be host:port
+        url = f"http://{url}"
+    try:
+        where = urlsplit(url)
+        usable = where.scheme in ("http", "https") and where.hostname and (where.port or 1) > 0
+    except ValueError:
+        usable = None
+    if not usable:
+        msg = f"base_url must look like {endpoint.base_url}: an http or https URL with a host"
+        raise InvalidRequestError(msg)
+    if where.username is not None or where.password is not None or where.query or where.fragment:
+        msg = "base_url must hold no user, password, query or fragment: a key goes into api_key"
+        raise InvalidRequestError(msg)
+    return url.rstrip("/")
+
+
+def _dialect(place: str) -> Dialect:
+    module, _, name = place.partition(":")
+    dialect = getattr(import_module(module), name)()
+    if not isinstance(dialect, Dialect):
+        raise TypeError(place)
+    return dialect
