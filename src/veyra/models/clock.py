@@ -58,10 +58,11 @@ class Clock:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         task, self._waiting = self._waiting, None
-        if self._expired and task is not None and kind is not None:
-            if issubclass(kind, asyncio.CancelledError) and task.uncancel() == 0:
-                raise self._timeout() from None
-            self._expired = False
+        if not self._expired or task is None:
+            return
+        others = task.uncancel()  # somebody else wants the task cancelled, too: that goes before
+        if others == 0 or kind is None or not issubclass(kind, asyncio.CancelledError):
+            raise self._timeout() from None
 
     def _earliest(self, now: float, limit: float | None) -> float | None:
         if limit is None:

@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+import pytest
+
+import virtual
+from veyra.errors import CallTimeoutError
+from veyra.models.clock import Clock
+from veyra.types import Timeouts
+
+LIMITS = Timeouts(first_token=5, between_events=2, total=60)
+
+
+async def _wait(clock: Clock, seconds: float) -> None:
+    with clock:
+        await asyncio.sleep(seconds)
+
+
+def _expired(limits: Timeouts, *waits: float) -> CallTimeoutError:
+    """Wait that often, each wait bringing an event, and return the timeout that must end it."""
+
+    async def main() -> None:
+        clock = Clock(limits)
+        for seconds in waits:
+            await _wait(clock, seconds)
+            clock.content()
+
+    with pytest.raises(CallTimeoutError) as caught:
+        virtual.run(main())
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    ("limits", "waits", "phase", "limit"),
+    [
+        (LIMITS, (5.1,), "first_token", 5),
+        (LIMITS, (4.9, 2.1), "between_events", 2),
+        (Timeouts(first_token=None, between_events=None, total=3), (1, 1, 1.5), "total", 3),
+        (Timeouts(first_token=50, between_events=50, total=3), (3.5,), "total", 3),
+    ],
+)
+def test_the_clock_that_ran_out_is_named(limits: Timeouts, waits: tuple[float, ...], phase: str, limit: float) -> None:
+    """A timeout says which of the clocks ran out and how it was set."""
+    error = _expired(limits, *waits)
+    assert (error.phase, error.limit) == (phase, limit)
+    assert f"{limit} s" in str(error)
+    assert error.retryable
+    assert error.ambiguous
+
+
+def test_each_event_starts_the_clock_between_events_again() -> None:
+    """A long answer is fine as long as its pieces come in time."""
+
+    async def main() -> float:
+        clock = Clock(LIMITS)
+        for _ in range(20):
+            await _wait(clock, 1.9)
+            clock.content()
+        clock.stop()
+        return asyncio.get_running_loop().time()
+
+    assert virtual.run(main()) == pytest.approx(38)
+
+
+def test_a_slow_caller_is_not_a_slow_provider() -> None:
+    """Time that the caller spends between two events cancels nothing while it is spent."""
+
+    async def main() -> None:
+        clock = Clock(Timeouts(first_token=5, between_events=2, total=None))
+        await _wait(clock, 1)
+        await asyncio.sleep(100)
+        clock.content()
+        await _wait(clock, 1)
+        clock.stop()
+
+    virtual.run(main())
+
+
+def test_no_limits_no_timeout() -> None:
+    """With every limit None an attempt may take any time."""
+
+    async def main() -> None:
+        await _wait(Clock(Timeouts(connect=None, first_token=None, between_events=None, total=None)), 1e6)
+
+    virtual.run(main())
+
+
+def test_a_cancelled_task_stays_cancelled() -> None:
+    """A cancellation from outside passes the clock as it is, also when the clock ran out at the same moment."""
+
+    async def main() -> None:
+        task = asyncio.create_task(_wait(Clock(LIMITS), 100))
+        asyncio.get_running_loop().call_at(5.0, task.cancel)
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    virtual.run(main())
+
+
+def test_a_timeout_is_seen_where_the_wait_swallows_its_cancellation() -> None:
+    """Code that eats the cancellation cannot make an attempt outlive its clock."""
+
+    async def main() -> None:
+        with Clock(LIMITS):
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.sleep(100)
+        msg = "the clock did not tell"
+        raise AssertionError(msg)
+
+    with pytest.raises(CallTimeoutError):
+        virtual.run(main())
+
+
+def test_the_task_can_go_on_after_a_timeout() -> None:
+    """A timeout leaves no cancellation behind."""
+
+    async def main() -> int:
+        with pytest.raises(CallTimeoutError):
+            await _wait(Clock(LIMITS), 100)
+        await asyncio.sleep(1)
+        task = asyncio.current_task()
+        assert task is not None
+        return task.cancelling()
+
+    assert virtual.run(main()) == 0
