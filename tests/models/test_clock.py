@@ -103,9 +103,8 @@ def test_a_timeout_is_seen_where_the_wait_swallows_its_cancellation() -> None:
     """Code that eats the cancellation cannot make an attempt outlive its clock."""
 
     async def main() -> None:
-        with Clock(LIMITS):
-            with contextlib.suppress(asyncio.CancelledError):
-                await asyncio.sleep(100)
+        with Clock(LIMITS), contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(100)
         msg = "the clock did not tell"
         raise AssertionError(msg)
 

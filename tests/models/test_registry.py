@@ -1,0 +1,229 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from veyra import get_backend, list_backends, register_backend
+from veyra.audit import AuditLog
+from veyra.errors import AuthenticationError, InvalidRequestError, UnknownBackendError, VeyraError
+from veyra.models import registry
+from veyra.models.base import BaseModelBackend
+from veyra.models.gate import Gate
+from veyra.models.mock import MockBackend
+from veyra.types import ModelResponse
+
+
+class Echo(BaseModelBackend):
+    name = "echo"
+
+    def __init__(self, *, loud: bool = False, model: str = "e") -> None:
+        self.loud = loud
+        self.model = model
+
+    async def generate(self, prompt: str, **options: Any) -> ModelResponse:
+        """Say it back."""
+        return ModelResponse(prompt.upper() if self.loud else prompt, self.model, self.name, 0.0, 0, 0, None)
+
+    async def health_check(self) -> bool:
+        """Say yes."""
+        return True
+
+
+@pytest.fixture(autouse=True)
+def _forget(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(registry, "_registered", {})
+    return iter([None])
+
+
+def test_the_built_in_backends_are_listed() -> None:
+    """The backends of ADR-0001 are there without any configuration."""
+    assert {"mock", "openai", "anthropic", "ollama"} <= set(list_backends())
+
+
+@pytest.mark.parametrize("name", ["openai", "anthropic", "ollama", "mock"])
+def test_making_a_backend_needs_no_key_no_network_and_no_log(name: str, tmp_path: Path) -> None:
+    """get_backend touches neither a provider nor the disk."""
+    backend = get_backend(name, audit=tmp_path / "log")
+    assert isinstance(backend, BaseModelBackend)
+    assert backend.name == name
+    assert not (tmp_path / "log").exists()
+
+
+def test_an_unknown_name_lists_near_names() -> None:
+    """A misspelt backend is told with the names nearest to it, as a VeyraError that is a KeyError, too."""
+    with pytest.raises(UnknownBackendError, match=r"unknown backend 'opnai'; did you mean 'openai'") as caught:
+        get_backend("opnai")
+    assert isinstance(caught.value, VeyraError)
+    assert isinstance(caught.value, KeyError)
+    assert str(caught.value).startswith("unknown backend")
+
+
+@pytest.mark.parametrize("name", [None, 3, b"mock"])
+def test_a_name_of_another_type_is_told(name: Any) -> None:
+    """A backend's name that is no str is refused by its type."""
+    with pytest.raises(UnknownBackendError, match="is a str, not"):
+        get_backend(name)
+
+
+async def test_a_registered_class_is_served_through_the_gate() -> None:
+    """register_backend makes a class known by name; its options go to it."""
+    register_backend("echo", Echo)
+    backend = get_backend("echo", audit="memory", loud=True)
+    assert (await backend.generate("hi")).content == "HI"
+    assert backend.log is not None
+    assert [row.backend for row in backend.log.attempts()] == ["echo"]
+    assert "echo" in list_backends()
+
+
+async def test_a_registered_name_goes_before_a_built_in_one() -> None:
+    """A test may put its own backend in the place of a provider."""
+    register_backend("openai", lambda **_: MockBackend("instead"))
+    assert (await get_backend("openai", audit="off").generate("hi")).content == "instead"
+
+
+async def test_a_place_is_loaded_when_it_is_asked_for() -> None:
+    """A string 'module:Class' is imported by get_backend and not before."""
+    register_backend("later", "veyra.models.mock:MockBackend")
+    register_backend("never", "no.such.module:Class")
+    assert (await get_backend("later", audit="off", replies="ok").generate("hi")).content == "ok"
+    with pytest.raises(UnknownBackendError, match=r"'never' is registered as 'no.such.module:Class'"):
+        get_backend("never")
+
+
+@pytest.mark.parametrize(("name", "factory"), [("", Echo), ("x", 5), ("x", "no-colon"), (None, Echo)])
+def test_a_wrong_registration_is_told(name: Any, factory: Any) -> None:
+    """A registration that could never work is refused at once."""
+    with pytest.raises(InvalidRequestError):
+        register_backend(name, factory)
+
+
+def test_a_misspelt_constructor_option_names_the_near_one() -> None:
+    """An option that the backend does not take is told, with what it takes."""
+    with pytest.raises(InvalidRequestError, match=r"'openai' takes no option 'modle'; did you mean 'model'"):
+        get_backend("openai", modle="x")
+
+
+def test_a_factory_that_makes_no_backend_is_told() -> None:
+    """What a factory returns is checked before the gate is put on."""
+    register_backend("odd", lambda: "not a backend")
+    with pytest.raises(InvalidRequestError, match="'odd' is a str, not a BaseModelBackend"):
+        get_backend("odd")
+
+
+@pytest.mark.parametrize("audit", [5, "", object()])
+def test_a_wrong_audit_is_told(audit: Any) -> None:
+    """The log's place is a directory, an AuditLog, 'memory' or 'off'."""
+    with pytest.raises(InvalidRequestError, match="audit is a directory"):
+        get_backend("mock", audit=audit)
+
+
+def test_audit_says_where_the_log_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One directory is one log in a process; without a word it is VEYRA_AUDIT_DIR."""
+    log = AuditLog.memory()
+    assert get_backend("mock", audit=log).log is log
+    assert get_backend("mock", audit="off").log is None
+    assert get_backend("mock", audit=tmp_path).log is get_backend("mock", audit=str(tmp_path)).log
+    monkeypatch.setenv("VEYRA_AUDIT_DIR", str(tmp_path))
+    assert get_backend("mock").log is get_backend("mock", audit=tmp_path).log
+    assert get_backend("mock", audit="memory").log is not get_backend("mock", audit="memory").log
+
+
+async def test_a_missing_key_is_an_error_of_the_first_call_and_names_the_variable() -> None:
+    """Without a key the backend can be made; a call says which variable is missing."""
+    for name, variable in (("openai", "OPENAI_API_KEY"), ("anthropic", "ANTHROPIC_API_KEY")):
+        backend = get_backend(name, model="m", audit="memory")
+        with pytest.raises(AuthenticationError, match=variable):
+            await backend.generate("hi")
+        assert await backend.health_check() is False
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "words"),
+    [
+        ("base_url", "ftp://x", "base_url must look like"),
+        ("base_url", "https://", "base_url must look like"),
+        ("base_url", "http://h:99999", "base_url must look like"),
+        ("base_url", "https://user:pw@h/v1", "no user, password"),
+        ("base_url", "https://h/v1?key=sk-1", "no user, password"),
+        ("base_url", 7, "base_url is a str"),
+        ("api_key", "", "api_key is a non-empty str"),
+        ("api_key", 7, "api_key is a non-empty str"),
+    ],
+)
+def test_a_wrong_address_or_key_is_told_without_showing_it(option: str, value: Any, words: str) -> None:
+    """What is wrong with a base URL or a key is said in words that do not repeat it."""
+    with pytest.raises(InvalidRequestError, match=words) as caught:
+        get_backend("openai", **{option: value})
+    assert "sk-1" not in str(caught.value)
+    assert "user:pw" not in str(caught.value)
+
+
+PACKAGE = {
+    "shout.py": """
+from veyra import BaseModelBackend, ModelResponse
+
+class Shout(BaseModelBackend):
+    name = "shout"
+
+    async def generate(self, prompt, **options):
+        if prompt == "fail":
+            raise OSError("its own error")
+        return ModelResponse(prompt.upper(), "shout-1", self.name, 0.0, 1, 1, "s-1")
+
+    async def health_check(self):
+        return True
+""",
+    "shout-1.0.dist-info/METADATA": "Metadata-Version: 2.1\nName: shout\nVersion: 1.0\n",
+    "shout-1.0.dist-info/entry_points.txt": "[veyra.backends]\nshout = shout:Shout\n",
+}
+
+USE = """
+import asyncio
+from veyra import get_backend, list_backends, AuditLog
+from veyra.errors import BackendError
+
+async def main():
+    assert "shout" in list_backends()
+    log = AuditLog.memory()
+    backend = get_backend("shout", audit=log)
+    assert (await backend.generate("hi")).content == "HI"
+    async with backend.stream("hey") as reply:
+        events = [event async for event in reply]
+    assert reply.response.content == "HEY", events
+    try:
+        await backend.generate("fail")
+    except BackendError as error:
+        assert "its own error" in str(error)
+    assert [row.status for row in log.attempts()] == ["ok", "ok", "error"]
+    print("served")
+
+asyncio.run(main())
+"""
+
+
+def test_an_installed_package_brings_its_backend_by_entry_point(tmp_path: Path) -> None:
+    """A package with an entry point of the group veyra.backends is generated, streamed and recorded like the rest."""
+    for name, text in PACKAGE.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", USE],
+        env={"PYTHONPATH": str(tmp_path), "PATH": ""},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.stdout, done.stderr) == ("served\n", "")
+
+
+def test_gate_says_what_it_is() -> None:
+    """The repr of a backend names it and its log, and nothing secret."""
+    backend = get_backend("openai", api_key="sk-canary-1234567", audit="off")
+    assert isinstance(backend, Gate)
+    assert repr(backend) == "<openai backend, audit off>"
+    assert "canary" not in repr(backend.backend) + repr(vars(backend.backend))
