@@ -1,0 +1,82 @@
+"""`veyra backends`: what can be asked, where it is, and whether its key is set."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+import click
+
+from veyra import environ
+from veyra.cli import show
+from veyra.errors import InvalidRequestError
+from veyra.models.endpoints import ENDPOINTS, Endpoint
+from veyra.models.registry import get_backend, list_backends
+from veyra.models.wire import WireBackend
+
+_HEADINGS = ("NAME", "SPEAKS", "WHERE", "KEY")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listed:
+    """A backend as it is listed; what only a backend on the network has is None for the others."""
+
+    name: str
+    speaks: str | None = None
+    where: str | None = None
+    key_variable: str | None = None
+    key_required: bool = False
+    key_set: bool = False
+
+    @property
+    def usable(self) -> bool:
+        """Whether nothing is missing for a call."""
+        return self.key_set or not self.key_required
+
+
+def listed(name: str) -> Listed:
+    """Describe a backend. A key itself is never part of it, only whether there is one."""
+    endpoint = ENDPOINTS.get(name)
+    if endpoint is None:
+        return Listed(name=name)
+    variable = endpoint.key_variable
+    return Listed(
+        name=name,
+        speaks=endpoint.dialect.rpartition(":")[0].rpartition(".")[2],
+        where=_where(endpoint),
+        key_variable=variable,
+        key_required=endpoint.key_required,
+        key_set=variable is not None and environ.key(variable) is not None,
+    )
+
+
+@click.command("backends")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object for each backend and line.")
+def command(*, as_json: bool) -> None:
+    """List the backends: what they speak, where they are, and whether their key is set.
+
+    \b
+    Example:
+      veyra backends
+    """  # noqa: D301  (\b keeps the lines of the example)
+    rows = [listed(name) for name in list_backends()]
+    if as_json:
+        for row in rows:
+            show.record(asdict(row))
+        return
+    show.table(_HEADINGS, [(row.name, row.speaks or "-", row.where or "-", _key(row)) for row in rows])
+
+
+def _where(endpoint: Endpoint) -> str:
+    try:
+        backend = get_backend(endpoint.name, audit="off").backend
+    except InvalidRequestError:  # its address is not shown: it may hold a password
+        return f"nowhere: {endpoint.base_url_variable} is not an address"
+    return backend.base_url if isinstance(backend, WireBackend) else endpoint.base_url
+
+
+def _key(row: Listed) -> str:
+    if row.key_variable is None:
+        return "needs none"
+    if row.key_set:
+        return f"{row.key_variable} (set)"
+    return f"{row.key_variable} (not set)" if row.key_required else f"{row.key_variable} (not set, not needed)"

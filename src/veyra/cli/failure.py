@@ -1,0 +1,99 @@
+"""What a person is told when something failed, and the exit status that goes with it.
+
+0 is success; 1, the call or the check failed; 2, the command was used wrongly and nothing was asked.
+"""
+
+from __future__ import annotations
+
+from typing import IO, Any
+
+import click
+
+from veyra import errors
+from veyra.cli import show
+from veyra.models.endpoints import ENDPOINTS
+
+_HINTS: tuple[tuple[type[errors.VeyraError], str], ...] = (  # the first class that fits counts
+    (errors.UnknownBackendError, "veyra backends lists them"),
+    (errors.PermissionDeniedError, "the key is known but may not do this: ask for access, or use another key"),
+    (errors.QuotaError, "waiting does not help: add credit or raise the limit at the provider"),
+    (errors.NotFoundError, "check the model's name (-m) and the address (--base-url)"),
+    (errors.ContextLengthError, "shorten the prompt or split it"),
+    (errors.UnsupportedParameterError, "leave the option out, or ask another model"),
+    (errors.RateLimitError, "wait a little and try again"),
+    (errors.OverloadedError, "the provider is busy: try again later"),
+    (errors.ServerError, "the failure is the provider's: try again later"),
+    (errors.IncompleteStreamError, "what came is in the log, recorded as incomplete"),
+    (errors.MalformedResponseError, "is the address (--base-url) right, and does it speak this backend's format?"),
+    (errors.AuditWriteError, "the answer came but its record is not safe: make room or mend the log's disk"),
+    (errors.AuditCorruptError, "nothing was sent; see what veyra audit verify says"),
+    (errors.AuditUnavailableError, "nothing was sent; record elsewhere with --audit DIR, or nowhere with --audit off"),
+)
+
+
+class Failure(click.ClickException):
+    """Ends the command with a message and a hint, status 1."""
+
+    def __init__(self, message: str, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.hint = hint
+
+    def show(self, file: IO[Any] | None = None) -> None:  # noqa: ARG002  (click's signature; failures go to standard error)
+        """Print the failure."""
+        show.failure(self.message, self.hint)
+
+
+class Misuse(Failure):
+    """Ends the command, used wrongly, with status 2."""
+
+    exit_code = 2
+
+
+def explain(error: errors.VeyraError) -> Failure:
+    """Return what the person at the command is told about an error of the library."""
+    wrong_use = isinstance(error, errors.UnknownBackendError) or (
+        isinstance(error, errors.InvalidRequestError) and error.status is None
+    )
+    return (Misuse if wrong_use else Failure)(_message(error), _hint(error))
+
+
+def key_variable(provider: str | None) -> str | None:
+    """Return the variable that holds a provider's key, where there is one."""
+    endpoint = ENDPOINTS.get(provider or "")
+    return None if endpoint is None else endpoint.key_variable
+
+
+def _message(error: errors.VeyraError) -> str:
+    match error:
+        case errors.AuthenticationError(status=None, provider=str(provider)):
+            return f"no API key for {provider}"
+        case errors.CallTimeoutError(phase=phase, limit=limit):
+            what = {
+                "connect": "no connection stood",
+                "first_token": "no answer began",
+                "between_events": "the answer stalled: nothing came",
+                "total": "the answer was not complete",
+            }
+            return f"{error.provider or 'the backend'}: {what[phase]} within {limit:g} s"
+        case errors.ProviderError(request_id=str(request_id)) if request_id not in error.message:
+            return f"{error.message} (request {request_id})"
+        case _:
+            return error.message
+
+
+def _hint(error: errors.VeyraError) -> str | None:
+    hint = next((hint for kind, hint in _HINTS if isinstance(error, kind)), None)
+    match error:
+        case errors.AuthenticationError(status=status, provider=provider):
+            variable = key_variable(provider) or "the provider's key variable"
+            hint = f"set {variable}" if status is None else f"check the key in {variable}"
+        case errors.RateLimitError(retry_after=float() | int() as seconds):
+            hint = f"wait {seconds:g} s and try again"
+        case errors.CallTimeoutError(phase="total"):
+            hint = "allow more with --timeout SECONDS"
+        case _:
+            pass
+    if isinstance(error, errors.ProviderError) and error.ambiguous:
+        billed = "the provider may have done the work, and may bill it"
+        return billed if hint is None else f"{hint}; {billed}"
+    return hint

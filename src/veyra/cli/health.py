@@ -1,0 +1,96 @@
+"""`veyra health`: which backends could serve a call now."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from time import perf_counter
+
+import click
+
+from veyra import environ
+from veyra.cli import show
+from veyra.cli.backends import Listed, listed
+from veyra.cli.failure import Failure
+from veyra.models.gate import Gate
+from veyra.models.registry import get_backend, list_backends
+
+_HEADINGS = ("NAME", "HEALTH", "TIME#", "")
+_COLOURS: dict[str, show.Colour] = {"healthy": "green", "not healthy": "red"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Health:
+    """What a backend's check said, how long it took, and, where it said no, what is known of the reason."""
+
+    name: str
+    healthy: bool
+    latency_ms: float
+    reason: str | None = None
+
+
+@click.command("health")
+@click.option("-b", "--backend", "names", multiple=True, metavar="NAME", help="Ask this one; may be given again.")
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    default=10.0,
+    show_default=True,
+    help="Seconds a backend has to answer.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object for each backend and line.")
+@click.pass_context
+def command(ctx: click.Context, *, names: tuple[str, ...], timeout: float, as_json: bool) -> None:
+    """Ask whether backends could serve a call now. It costs nothing and loads no model.
+
+    Asked is the backend of VEYRA_BACKEND, or, where that is not set, each one that has its key or needs none.
+
+    Exit status: 0 all are healthy, 1 at least one is not, 2 wrong use.
+
+    \b
+    Example:
+      veyra health -b ollama
+    """  # noqa: D301  (\b keeps the lines of the example)
+    gates = {name: get_backend(name, audit="off") for name in names or _usual()}
+    rows = asyncio.run(_ask_all(gates, timeout))
+    if as_json:
+        for row in rows:
+            show.record(asdict(row))
+    else:
+        show.table(_HEADINGS, [_cells(row) for row in rows], _COLOURS)
+    if not all(row.healthy for row in rows):
+        ctx.exit(Failure.exit_code)
+
+
+def _usual() -> Sequence[str]:
+    configured = environ.value("VEYRA_BACKEND")
+    return [configured] if configured else [name for name in list_backends() if listed(name).usable]
+
+
+async def _ask_all(gates: dict[str, Gate], timeout: float) -> list[Health]:  # noqa: ASYNC109  (each has its own)
+    return await asyncio.gather(*(_ask(name, gate, timeout) for name, gate in gates.items()))
+
+
+async def _ask(name: str, gate: Gate, timeout: float) -> Health:  # noqa: ASYNC109  (the check has none)
+    backend = listed(name)
+    started = perf_counter()
+    reason = None
+    try:
+        async with gate, asyncio.timeout(timeout):
+            healthy = await gate.health_check()
+    except TimeoutError:
+        healthy, reason = False, f"no answer within {timeout:g} s"
+    if not healthy:
+        reason = reason or _reason(backend)
+    return Health(name=name, healthy=healthy, latency_ms=(perf_counter() - started) * 1e3, reason=reason)
+
+
+def _reason(backend: Listed) -> str | None:
+    if not backend.usable:
+        return f"no key: set {backend.key_variable}"
+    return None if backend.where is None else f"no success from {backend.where}"
+
+
+def _cells(row: Health) -> tuple[str, ...]:
+    return row.name, "healthy" if row.healthy else "not healthy", f"{row.latency_ms:.0f} ms", row.reason or ""

@@ -1,0 +1,61 @@
+"""The `veyra` command: its group, and how any command ends.
+
+Exit status: 0 success, 1 the call or check failed, 2 wrong use, 130 interrupted, 141 nobody read the output.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import click
+
+from veyra import __version__
+from veyra.cli import show
+from veyra.cli.lazy import LazyGroup
+from veyra.errors import VeyraError
+
+INTERRUPTED = 130
+BROKEN_PIPE = 141
+
+
+class Commands(LazyGroup):
+    """The commands, and the one place where what escapes from them becomes a message and an exit status."""
+
+    homes: ClassVar = {
+        "generate": ("veyra.cli.generate", "Ask a model and print its answer."),
+        "backends": ("veyra.cli.backends", "List the backends: where they are, and whether their key is set."),
+        "health": ("veyra.cli.health", "Ask whether backends could serve a call now; costs nothing."),
+        "audit": ("veyra.cli.audit", "Read and verify the log of calls."),
+    }
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Run the chosen command and end as the rules of this module say."""
+        try:
+            return super().invoke(ctx)
+        except VeyraError as error:
+            from veyra.cli.failure import explain  # noqa: PLC0415  (not before something failed: help stays light)
+
+            raise explain(error) from None
+        except BrokenPipeError:
+            show.stop()
+            ctx.exit(BROKEN_PIPE)
+        except KeyboardInterrupt:
+            ctx.exit(INTERRUPTED)
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="veyra", message="%(prog)s %(version)s")
+def cli() -> None:
+    """One interface to every model, and every call on the record.
+
+    \b
+    Example:
+      veyra generate "Why is the sky blue?" -b ollama -m llama3.2
+      veyra audit list
+    """  # noqa: D301  (\b keeps the lines of the example)
+
+
+def main() -> None:
+    """Run the command with the arguments of this process; ends it."""
+    show.prepare()
+    cli(prog_name="veyra")

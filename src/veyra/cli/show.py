@@ -1,0 +1,149 @@
+"""Everything the command prints: no other module of it writes to a stream.
+
+The rules:
+
+1. What was asked for goes to standard output; notes, warnings and failures go to standard error.
+2. Into a pipe or a file an answer goes as it is. On a terminal its control characters, which could move the cursor,
+   change the title or feed the keyboard, are shown as symbols; only newline and tab do what they mean.
+3. Tables, notes and failures are made of lines: a character that does not print shows as a symbol, wherever they go.
+4. JSON is ASCII, one value on a line.
+5. Colour is for a person: only on a terminal, and never where `NO_COLOR` is set.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from typing import IO, Literal, TextIO, TypeAlias
+
+Colour: TypeAlias = Literal["plain", "green", "yellow", "red", "bold"]
+
+_CODES: dict[Colour, str] = {"plain": "", "bold": "1", "red": "31", "green": "32", "yellow": "33"}
+_SYMBOLS = {
+    **{code: chr(0x2400 + code) for code in range(0x20)},
+    0x7F: "\N{SYMBOL FOR DELETE}",
+    **dict.fromkeys(range(0x80, 0xA0), "\N{REPLACEMENT CHARACTER}"),
+}
+_TERMINAL = {code: symbol for code, symbol in _SYMBOLS.items() if chr(code) not in "\n\t"}
+
+
+# ------------------------------------------------------------------------------------------------- answers
+
+
+def answer(text: str) -> None:
+    """Write a piece of an answer to standard output and flush it.
+
+    Raises:
+        BrokenPipeError: nobody reads any more.
+    """
+    _write(sys.stdout, text.translate(_TERMINAL) if _is_terminal(sys.stdout) else text)
+
+
+def body(data: bytes) -> None:
+    """Write recorded bytes to standard output, untouched unless that is a terminal."""
+    if _is_terminal(sys.stdout):
+        answer(data.decode("utf-8", "replace"))
+        return
+    stream: IO[bytes] = sys.stdout.buffer
+    stream.write(data)
+    stream.flush()
+
+
+def record(value: Mapping[str, object]) -> None:
+    """Write a value as one line of ASCII JSON to standard output; what JSON has no word for goes as its text."""
+    _write(sys.stdout, json.dumps(value, default=str) + "\n")
+
+
+# -------------------------------------------------------------------------------------------- lines, tables
+
+
+def line(text: str = "", colour: Colour = "plain") -> None:
+    """Write a line to standard output."""
+    _write(sys.stdout, _paint(printable(text), colour, sys.stdout) + "\n")
+
+
+def table(headings: Sequence[str], rows: Iterable[Sequence[str]], colours: Mapping[str, Colour] | None = None) -> None:
+    """Write rows under their headings in aligned columns; a cell whose whole text is in `colours` gets that colour.
+
+    A column whose heading ends in a space-free `#` mark is set to the right, without the mark.
+    """
+    titles = [heading.removesuffix("#") for heading in headings]
+    right = [heading.endswith("#") for heading in headings]
+    cells = [titles, *([printable(cell) for cell in row] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    for number, row in enumerate(cells):
+        padded = [
+            cell.rjust(width) if to_right else cell.ljust(width)
+            for cell, width, to_right in zip(row, widths, right, strict=True)
+        ]
+        if number and colours:
+            padded = [
+                _paint(shown, colours.get(cell, "plain"), sys.stdout) for shown, cell in zip(padded, row, strict=True)
+            ]
+        text = "  ".join(padded).rstrip()
+        _write(sys.stdout, (_paint(text, "bold", sys.stdout) if number == 0 else text) + "\n")
+
+
+def fields(values: Mapping[str, str]) -> None:
+    """Write names and values, one pair on a line, the values aligned and indented."""
+    width = max(map(len, values), default=0)
+    for name, value in values.items():
+        _write(sys.stdout, f"  {printable(name):<{width}}  {printable(value)}".rstrip() + "\n")
+
+
+def printable(text: str) -> str:
+    """Return `text` as it may stand in a line: what does not print is shown as a symbol."""
+    if text.isprintable():
+        return text
+    shown = text.translate(_SYMBOLS)
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in shown)
+
+
+# ------------------------------------------------------------------------------------------ standard error
+
+
+def note(text: str) -> None:
+    """Write a line for the person at the terminal to standard error."""
+    _write(sys.stderr, f"veyra: {printable(text)}\n")
+
+
+def failure(message: str, hint: str | None = None) -> None:
+    """Write what went wrong, on one line, and what to do about it, on another, to standard error."""
+    _write(sys.stderr, f"{_paint('Error:', 'red', sys.stderr)} {printable(' '.join(message.split()))}\n")
+    if hint is not None:
+        _write(sys.stderr, f"Hint: {printable(hint)}\n")
+
+
+# ------------------------------------------------------------------------------------------------- streams
+
+
+def prepare() -> None:
+    """Let no character stop the output: what a stream's encoding lacks is written as a backslash escape."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def stop() -> None:
+    """Send what is still to be written to standard output nowhere: its reader has gone."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
+
+
+def _write(stream: TextIO | None, text: str) -> None:
+    if stream is not None:  # None where the shell closed it: `>&-`
+        stream.write(text)
+        stream.flush()
+
+
+def _is_terminal(stream: TextIO | None) -> bool:
+    return stream is not None and stream.isatty()
+
+
+def _paint(text: str, colour: Colour, stream: TextIO | None) -> str:
+    if colour == "plain" or not _is_terminal(stream) or os.environ.get("NO_COLOR"):
+        return text
+    return f"\x1b[{_CODES[colour]}m{text}\x1b[0m"
