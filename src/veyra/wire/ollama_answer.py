@@ -1,0 +1,193 @@
+"""Ollama's native chat: reading answers and errors. The rules stand at the head of `ollama`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from veyra.errors import (
+    ContextLengthError,
+    InvalidRequestError,
+    ProviderError,
+    ServerError,
+    UnsupportedParameterError,
+    excerpt,
+)
+from veyra.types import Event, Finish, FinishReason, ReasoningDelta, TextDelta, Usage
+from veyra.wire.calls import Calls
+from veyra.wire.decoding import Streamed, WholeBody
+from veyra.wire.failures import Origin, as_status, as_word, by_status, read
+from veyra.wire.framing import Lines
+
+NAME = "ollama"
+
+_FINISH: Mapping[str, FinishReason] = {"stop": "stop", "length": "length"}
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+
+class _Function(msgspec.Struct):
+    name: str = ""
+    arguments: msgspec.Raw = msgspec.Raw(b"{}")
+
+
+class _Call(msgspec.Struct):
+    function: _Function
+    id: Any = None
+
+
+class _Message(msgspec.Struct):
+    content: str | None = None
+    thinking: str | None = None
+    tool_calls: list[_Call] | None = None
+
+
+class _Line(msgspec.Struct):
+    """A line of a stream, or a whole answer: what we read of it; unknown fields are passed over."""
+
+    model: Any = None
+    message: _Message | None = None
+    done: bool = False
+    done_reason: Any = None
+    prompt_eval_count: int | None = None
+    eval_count: int | None = None
+    error: Any = None
+
+
+_LINE = msgspec.json.Decoder(_Line)
+
+
+class ChatStream(Streamed):
+    """Reads a stream of lines."""
+
+    def __init__(self, origin: Origin) -> None:
+        super().__init__(origin)
+        self._lines = Lines()
+        self._answer = _Answer(origin)
+
+    @property
+    def partial(self) -> str:
+        """The text so far."""
+        return self._answer.partial
+
+    def take(self, data: bytes, out: list[Event]) -> None:
+        """Read the lines that `data` completes."""
+        for line in self._lines.feed(data):
+            if line and not line.isspace():
+                self.done = self._answer.add(line, out)
+            if self.done:
+                return
+
+    def end(self, out: list[Event]) -> None:
+        """Read a last line without an end, if it is whole; without `done` the answer was cut."""
+        rest = self._lines.close()
+        if read(rest) is not None:
+            self.done = self._answer.add(rest, out)
+        if not self.done:
+            marker = "a line with done: true"
+            raise self._origin.incomplete(marker, partial=self.partial)
+
+
+class ChatWhole(WholeBody):
+    """Reads a whole answer, which is one line of a stream with everything in it."""
+
+    def read(self, body: bytes, out: list[Event]) -> None:
+        """Read the message."""
+        if not _Answer(self._origin).add(body, out):
+            what = "the answer is not done"
+            raise self._origin.malformed(what, body)
+
+
+class _Answer:
+    """An answer as it grows, line by line."""
+
+    def __init__(self, origin: Origin) -> None:
+        self._origin = origin
+        self._text: list[str] = []
+        self._calls = Calls()
+
+    @property
+    def partial(self) -> str:
+        """The text so far."""
+        return "".join(self._text)
+
+    def add(self, body: bytes, out: list[Event]) -> bool:
+        """Append what a line adds, and return whether it was the last.
+
+        Raises:
+            ProviderError: the line is an error.
+            IncompleteStreamError: the last line does not say why the answer ended (rule 1).
+            MalformedResponseError: it is not a line of an answer.
+        """
+        try:
+            line = _LINE.decode(body)
+        except _UNREADABLE as error:
+            what = f"not an answer of /api/chat ({error})"
+            raise self._origin.malformed(what, body, partial=self.partial) from None
+        if line.error:
+            raise reported(self._origin, body, partial=self.partial)
+        if line.message is not None:
+            self._message(line.message, out)
+        if line.done:
+            out.append(self._finish(line))
+        return line.done
+
+    def _message(self, message: _Message, out: list[Event]) -> None:
+        if message.thinking:
+            out.append(ReasoningDelta(message.thinking))
+        if message.content:
+            self._text.append(message.content)
+            out.append(TextDelta(message.content))
+        for call in message.tool_calls or ():
+            position = len(self._calls)
+            out.append(
+                self._calls.add(
+                    index=position,
+                    id=as_word(call.id) or f"call_{position}",
+                    name=call.function.name,
+                    arguments=bytes(call.function.arguments).decode(),
+                )
+            )
+
+    def _finish(self, line: _Line) -> Finish:
+        if line.done_reason == "":
+            marker = "a done_reason: the runner was lost"
+            raise self._origin.incomplete(marker, partial=self.partial)
+        raw = as_word(line.done_reason)
+        calls = self._calls.finished()
+        reason = _FINISH.get(raw or "", "other")
+        return Finish(
+            reason="tool_calls" if calls and reason == "stop" else reason,
+            raw_reason=raw,
+            usage=Usage(input_total=line.prompt_eval_count, output_total=line.eval_count),
+            model=as_word(line.model),
+            request_id=self._origin.request_id,
+            tool_calls=calls,
+        )
+
+
+def reported(origin: Origin, body: bytes, *, partial: str = "") -> ProviderError:
+    """Return the error that `body` reports: `{"error": "text"}`, or what a proxy in front of the server says."""
+    value = read(body)
+    fields = value if isinstance(value, dict) else {}
+    told = fields.get("error")
+    message = told if isinstance(told, str) and told else excerpt(body)
+    status = origin.head.status
+    if status < 400:
+        status = as_status(fields.get("status_code")) or status
+    kind = by_status(status) if status >= 400 else ServerError
+    if kind is InvalidRequestError:
+        kind = _by_message(message)
+    if status == 404:
+        message += " (a model that is not there is fetched with `ollama pull`)"
+    return origin.error(kind, message, partial=partial, status=status)
+
+
+def _by_message(message: str) -> type[ProviderError]:
+    """Return the class of a refused request by the server's own sentences; it has no codes."""
+    if "does not support" in message:
+        return UnsupportedParameterError
+    if "context length" in message or "context size" in message:
+        return ContextLengthError
+    return InvalidRequestError

@@ -1,0 +1,109 @@
+"""Building request bodies: what the dialects share on the way out."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from veyra.errors import InvalidRequestError, UnsupportedParameterError
+from veyra.types import Media, Opaque, Request
+from veyra.wire.base import Flags
+
+JSON_HEADERS: Mapping[str, str] = {"content-type": "application/json"}
+
+
+def unsupported(flags: Flags, option: str, why: str) -> UnsupportedParameterError:
+    """Return the error for an option that a dialect has no words for."""
+    return UnsupportedParameterError(f"{flags.provider} does not take {option}: {why}", provider=flags.provider)
+
+
+def invalid(flags: Flags, message: str) -> InvalidRequestError:
+    """Return the error for a request that cannot be said in a dialect, or in none."""
+    return InvalidRequestError(f"{flags.provider}: {message}", provider=flags.provider)
+
+
+def refuse(request: Request, flags: Flags, **reasons: str) -> None:
+    """Refuse options that are set and cannot be said.
+
+    Raises:
+        UnsupportedParameterError: one of the options in `reasons` is set; the message gives its reason.
+    """
+    for option, why in reasons.items():
+        value = getattr(request, option)
+        if value is not None and value != ():
+            raise unsupported(flags, option, why)
+
+
+def given(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options that were given, those that are not None."""
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def dump(body: Mapping[str, Any], flags: Flags) -> bytes:
+    """Return the body's bytes.
+
+    Raises:
+        InvalidRequestError: something in it (of `extra`, or of a tool's schema) has no JSON form.
+    """
+    try:
+        return msgspec.json.encode(body)
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        message = f"the request has no JSON form: {error}"
+        raise invalid(flags, message) from error
+
+
+def tool_choice(request: Request, flags: Flags) -> str | None:
+    """Return `auto`, `none`, `required`, the name of one of the tools, or None where it was not given.
+
+    Raises:
+        InvalidRequestError: it names no tool of this request.
+    """
+    choice = request.tool_choice
+    if choice in {None, "auto", "none", "required"} or any(tool.name == choice for tool in request.tools):
+        return choice
+    message = f"tool_choice is auto, none, required or the name of a tool given, not {choice!r}"
+    raise invalid(flags, message)
+
+
+def opaque(part: Opaque, dialect: str, flags: Flags) -> msgspec.Raw:
+    """Return a block of this dialect as it came.
+
+    Raises:
+        InvalidRequestError: it belongs to another dialect, or it is not JSON.
+    """
+    if part.dialect != dialect:
+        message = f"a message holds a block of {part.dialect}, which {dialect} cannot say"
+        raise invalid(flags, message)
+    try:
+        msgspec.json.decode(part.raw)
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+        message = f"a block of {dialect} is not JSON: {error}"
+        raise invalid(flags, message) from error
+    return msgspec.Raw(part.raw)
+
+
+def base64(media: Media, flags: Flags) -> str:
+    """Return the data of a part in base64.
+
+    Raises:
+        InvalidRequestError: it has none.
+    """
+    if media.data is None:
+        message = f"this {media.kind} must be given as data"
+        raise invalid(flags, message)
+    return b64encode(media.data).decode("ascii")
+
+
+def data_url(media: Media, flags: Flags) -> str:
+    """Return the data of a part as a `data:` URL.
+
+    Raises:
+        InvalidRequestError: it has no data, or its media type is missing.
+    """
+    if not media.media_type:
+        message = f"this {media.kind} needs a media_type"
+        raise invalid(flags, message)
+    return f"data:{media.media_type};base64,{base64(media, flags)}"
