@@ -1,0 +1,438 @@
+"""The transport over HTTP/1.1, on aiohttp: the only file that imports an HTTP library (ADR-0005).
+
+What is done here because the library does it otherwise, or not at all:
+
+1. At most once. aiohttp sends an idempotent request a second time where its connection breaks; `_Connector` hands one
+   connection to an exchange and refuses it another.
+2. A connection that the server closed while it lay idle is found before anything is written to it, and another is taken:
+   it is readable, which an idle connection in order is not. Between that check and the write the event loop reads
+   nothing, so whatever breaks after a connection was handed out broke after the request was written: `ambiguous` is exact.
+3. Every error is made anew, outside the `except` block and without the library's traceback, whose frames hold the
+   headers. A cancellation stays the same object, but loses its traceback for the same reason.
+4. Leaving early aborts the connection. A polite close would wait until a stalled server has read the request, or has
+   answered the end of TLS.
+5. There is one session per event loop. An asynchronous generator holds it, which the loop shuts down when it ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import select
+import ssl
+import sys
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextvars import ContextVar
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from importlib import metadata
+from types import TracebackType
+from typing import TYPE_CHECKING, NamedTuple, Self
+from weakref import WeakSet
+
+import aiohttp
+from aiohttp.http_exceptions import ContentEncodingError
+from yarl import URL
+
+from veyra import environ
+from veyra.errors import (
+    CallTimeoutError,
+    ConnectionFailedError,
+    IncompleteStreamError,
+    InvalidRequestError,
+    MalformedResponseError,
+    ProviderError,
+)
+from veyra.transport import checks
+from veyra.transport.base import Head, Incoming, Outgoing, Transport
+from veyra.transport.tls import PathName, Tls
+from veyra.types import Secret
+
+if TYPE_CHECKING:
+    from aiohttp.connector import Connection
+    from aiohttp.tracing import Trace
+
+_READ_SIZE = 2**16
+"""Bytes of a body held for a slow reader; above twice as many, reading from the socket stops."""
+_LINE_LIMIT = 2**15
+"""Bytes of one line of an answer's head."""
+_HEADER_LIMIT = 200
+"""Headers of an answer."""
+_IDLE_LIMIT = 30.0
+"""Seconds for which a connection is kept for the next request."""
+
+
+class HttpTransport(Transport):
+    """Reaches providers over HTTP/1.1 and TLS, through a proxy where one is named.
+
+    Connections are kept for 30 seconds and used again. Their number has no limit: how much runs at once is the caller's
+    to decide, and a queue here would count as time to connect. How an origin is reached (proxy, TLS) is found out by its
+    first request and stays so for the life of the transport.
+
+    `asyncio.run` and `asyncio.Runner` close what a loop holds. Where a loop is closed by hand, call `aclose` before, or
+    `loop.shutdown_asyncgens`: on a closed loop nothing can be closed in order, and Python warns of the sockets left.
+    """
+
+    def __init__(
+        self,
+        *,
+        ca_file: PathName | None = None,
+        client_cert: PathName | None = None,
+        client_key: PathName | None = None,
+        proxy: str | None = None,
+    ) -> None:
+        """Make a transport; no file is read and no connection made before the first request.
+
+        Args:
+            ca_file, client_cert, client_key: see `veyra.transport.tls.Tls`.
+            proxy: the URL of a proxy for every request; None for the environment's (see `veyra.environ.proxy_for`).
+
+        Raises:
+            InvalidRequestError: `proxy` is not an http or https URL.
+        """
+        self._tls = Tls(ca_file=ca_file, client_cert=client_cert, client_key=client_key)
+        self._proxy = None if proxy is None else environ.Proxy.parse(Secret(proxy))
+        if proxy is not None and self._proxy is None:
+            proxy = None  # it may hold a password, and this frame is part of the traceback
+            msg = "proxy must be the address of a proxy: http://host:port or https://host:port"
+            raise InvalidRequestError(msg)
+        self._routes: dict[checks.Target, _Route] = {}
+        self._held: dict[asyncio.AbstractEventLoop, _Held] = {}
+
+    def open(self, request: Outgoing) -> _Exchange:
+        """Send `request` once and hand out its answer while the context lasts; see `Transport.open`.
+
+        Raises (on entering, beside what `Transport.open` names):
+            InvalidRequestError: the request cannot be sent over HTTP, or a file of the TLS settings cannot be used.
+            MalformedResponseError: what came back is not HTTP, or its head is larger than any provider's.
+        """
+        return _Exchange(request, self._route, self._session)
+
+    async def aclose(self) -> None:
+        """Close the connections of the running event loop; exchanges that are open on it break off."""
+        held = self._held.get(asyncio.get_running_loop())
+        if held is not None:
+            await held.lifetime.aclose()
+
+    @cached_property
+    def _context(self) -> ssl.SSLContext:
+        return self._tls.context()
+
+    def _route(self, target: checks.Target, url: str) -> _Route:
+        """Return the way to an origin."""
+        route = self._routes.get(target)
+        if route is None:
+            proxy = self._proxy or environ.proxy_for(url)
+            context = self._context if target.scheme == "https" else None
+            route = self._routes[target] = _Route(target, proxy, context)
+        return route
+
+    async def _session(self) -> aiohttp.ClientSession:
+        """Return the running loop's session. Making one also lets go of those whose loop was closed by hand."""
+        loop = asyncio.get_running_loop()
+        held = self._held.get(loop)
+        if held is None:
+            for other, left in list(self._held.items()):
+                if other.is_closed():
+                    await left.lifetime.aclose()
+            lifetime = _session_lifetime(lambda: self._held.pop(loop, None))
+            held = self._held[loop] = _Held(await anext(lifetime), lifetime)
+        return held.session
+
+
+@dataclass(frozen=True, slots=True)
+class _Route:
+    """The way to an origin: straight or through a proxy, and how the other end is known (None for no TLS)."""
+
+    target: checks.Target
+    proxy: environ.Proxy | None
+    context: ssl.SSLContext | None
+
+    def __str__(self) -> str:
+        return f"{self.target} (through {self.proxy.url})" if self.proxy else str(self.target)
+
+    def proxy_headers(self) -> dict[str, str]:
+        """Return the headers for the proxy's eyes."""
+        if self.proxy is None or self.proxy.authorization is None:
+            return {}
+        return {"proxy-authorization": self.proxy.authorization.reveal()}
+
+
+class _Held(NamedTuple):
+    """A loop's session, and the generator that closes it."""
+
+    session: aiohttp.ClientSession
+    lifetime: AsyncGenerator[aiohttp.ClientSession, None]
+
+
+async def _session_lifetime(forget: Callable[[], object]) -> AsyncGenerator[aiohttp.ClientSession, None]:
+    """Yield a session once and close it when the generator is closed: by us, or by the event loop at its end."""
+    session = aiohttp.ClientSession(
+        connector=_Connector(limit=0, keepalive_timeout=_IDLE_LIMIT),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        read_bufsize=_READ_SIZE,
+        max_line_size=_LINE_LIMIT,
+        max_field_size=_LINE_LIMIT,
+        max_headers=_HEADER_LIMIT,
+    )
+    try:
+        yield session
+    finally:
+        forget()
+        await session.close()
+
+
+class _Exchange(Incoming):
+    """One request and its answer: the context that `open` returns, and the iterator over the body."""
+
+    def __init__(
+        self,
+        request: Outgoing,
+        route: Callable[[checks.Target, str], _Route],
+        session: Callable[[], Awaitable[aiohttp.ClientSession]],
+    ) -> None:
+        self._request = request
+        self._find_route = route
+        self._find_session = session
+        self.line: asyncio.Transport | None = None
+        """The connection, from the moment the request may be written to it."""
+
+    async def __aenter__(self) -> Self:
+        request = self._request
+        self._route = self._find_route(checks.check(request), request.url)
+        session = await self._find_session()
+        token = _asking.set(self)
+        try:
+            self._response = await _sent(session, request, self._route)
+        except BaseException as error:  # noqa: BLE001  (rule 3: nothing passes with the library's traceback)
+            failure = _explained(error, request, self._route)
+        else:
+            self.head = _head(self._response)
+            return self
+        finally:
+            _asking.reset(token)
+        self._abort()
+        try:
+            raise failure
+        finally:
+            del failure  # it would refer to itself through this frame
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if not self._response.content.is_eof():
+            self._abort()
+        self._response.close()
+
+    def chunks(self) -> AsyncIterator[bytes]:
+        return self
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        try:
+            data = await self._response.content.readany()
+        except BaseException as error:  # noqa: BLE001  (rule 3)
+            failure = _broken_off(error, self._route)
+        else:
+            if data:
+                return data
+            raise StopAsyncIteration
+        try:
+            raise failure
+        finally:
+            del failure
+
+    def _abort(self) -> None:
+        if self.line is not None:
+            self.line.abort()
+
+
+_asking: ContextVar[_Exchange] = ContextVar("asking")
+"""The exchange for which a connection is being made."""
+
+
+class _NotConnectedError(Exception):
+    """No connection, for this reason; nothing was written."""
+
+    def __init__(self, reason: Exception) -> None:
+        super().__init__()
+        self.reason = reason
+
+
+class _SecondTimeError(Exception):
+    """The library wants to send a request a second time."""
+
+
+class _Connector(aiohttp.TCPConnector):
+    """Hands out a connection that is open and in order, once per exchange."""
+
+    def __init__(self, *, limit: int, keepalive_timeout: float) -> None:
+        super().__init__(limit=limit, keepalive_timeout=keepalive_timeout)
+        self._known: WeakSet[asyncio.BaseProtocol] = WeakSet()
+
+    async def connect(
+        self,
+        req: aiohttp.ClientRequest,
+        traces: list[Trace],
+        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109  (the library's signature)
+    ) -> Connection:
+        exchange = _asking.get()
+        if exchange.line is not None:
+            raise _SecondTimeError
+        try:
+            connection = await self._in_order(req, traces, timeout)
+        except Exception as error:  # noqa: BLE001  (rule 2: all of it means that nothing was written)
+            raise _NotConnectedError(error) from None
+        exchange.line = connection.transport
+        return connection
+
+    async def _in_order(
+        self, req: aiohttp.ClientRequest, traces: list[Trace], clocks: aiohttp.ClientTimeout
+    ) -> Connection:
+        while True:
+            connection = await super().connect(req, traces, clocks)
+            protocol, line = connection.protocol, connection.transport
+            assert protocol is not None
+            is_new = protocol not in self._known
+            if line is not None and not line.is_closing() and (is_new or not _is_readable(line)):
+                self._known.add(protocol)
+                return connection
+            connection.close()
+            if is_new:
+                raise aiohttp.ServerDisconnectedError
+
+
+def _is_readable(line: asyncio.Transport) -> bool:
+    """Tell whether there is something to read: the end of the stream, an error, or bytes."""
+    number = line.get_extra_info("socket").fileno()
+    if sys.platform == "win32":
+        return bool(select.select([number], [], [], 0)[0])
+    poll = select.poll()
+    poll.register(number, select.POLLIN)
+    return bool(poll.poll(0))
+
+
+def _sent(session: aiohttp.ClientSession, request: Outgoing, route: _Route) -> Awaitable[aiohttp.ClientResponse]:
+    """Return the library's answer to `request`, to be awaited. No frame of ours holds the headers meanwhile."""
+    return session.request(
+        request.method,
+        _library_url(request.url),
+        headers=_headers(request, route),
+        data=request.body or None,
+        allow_redirects=False,
+        ssl=True if route.context is None else route.context,
+        proxy=None if route.proxy is None else _library_url(route.proxy.url),
+        proxy_headers=route.proxy_headers(),
+        timeout=_clocks(request.connect_timeout),
+    )
+
+
+@lru_cache(maxsize=256)
+def _library_url(url: str) -> URL:
+    return URL(url, encoded=True)
+
+
+@lru_cache(maxsize=64)
+def _clocks(connect: float | None) -> aiohttp.ClientTimeout:
+    """Return the only clock that the library keeps. It would round up to whole seconds above `ceil_threshold`."""
+    return aiohttp.ClientTimeout(connect=connect, ceil_threshold=float("inf"))
+
+
+@lru_cache(maxsize=1)
+def _user_agent() -> str:
+    return f"veyra/{metadata.version('veyra')}"
+
+
+def _headers(request: Outgoing, route: _Route) -> dict[str, str]:
+    """Return all headers but those of the message's framing, names in lower case; later ones overrule."""
+    headers = {"accept": "*/*", "accept-encoding": "gzip, deflate", "user-agent": _user_agent()}
+    if route.context is None:
+        headers |= route.proxy_headers()
+    headers |= {name.lower(): value for name, value in request.headers.items()}
+    return headers | {name.lower(): secret.reveal() for name, secret in request.secret_headers.items()}
+
+
+def _head(response: aiohttp.ClientResponse) -> Head:
+    """Return the answer's head; a header that came several times has its values joined (RFC 9110, section 5.3)."""
+    headers: dict[str, str] = {}
+    for name, value in response.headers.items():
+        lower = name.lower()
+        text = value if value.isascii() else value.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+        headers[lower] = f"{headers[lower]}, {text}" if lower in headers else text
+    return Head(response.status, headers)
+
+
+# ------------------------------------------------------------------------------------------------ errors
+
+
+def _explained(error: BaseException, request: Outgoing, route: _Route) -> BaseException:
+    """Return what to raise for a failure before the answer's head."""
+    if isinstance(error, _NotConnectedError):
+        return _not_connected(error.reason, request.connect_timeout, route)
+    if not isinstance(error, Exception):
+        return _bare(error)
+    if isinstance(error, aiohttp.ClientResponseError):
+        return MalformedResponseError(f"{route} answered with something that is not HTTP, or with an endless head")
+    said = f"{route} broke the connection after the request was sent and before it answered{_tls_reason(error)}"
+    return ConnectionFailedError(said, ambiguous=True)
+
+
+def _broken_off(error: BaseException, route: _Route) -> BaseException:
+    """Return what to raise for a failure within the body."""
+    if not isinstance(error, Exception):
+        return _bare(error)
+    if isinstance(error, ContentEncodingError) or isinstance(error.__cause__, ContentEncodingError):
+        return MalformedResponseError(f"{route} sent a body that is not compressed as its header says")
+    return IncompleteStreamError(f"{route} broke its answer off")
+
+
+def _bare(error: BaseException) -> BaseException:
+    """Return a cancellation (or what else is no `Exception`) without the library's frames."""
+    error.__context__ = error.__cause__ = None
+    return error.with_traceback(None)
+
+
+def _not_connected(error: Exception, limit: float | None, route: _Route) -> ProviderError:
+    """Return what to raise where no connection came about: what happened, and what to do about it."""
+    match error:
+        case aiohttp.ClientConnectorError(os_error=ssl.SSLCertVerificationError() as refusal):
+            return _untrusted(refusal, route)
+        case aiohttp.ClientConnectorCertificateError(certificate_error=ssl.SSLCertVerificationError() as refusal):
+            return _untrusted(refusal, route)
+        case aiohttp.ClientConnectorDNSError():
+            what = "the name is not known: check the base URL, or the network"
+        case aiohttp.ClientHttpProxyError(status=status):
+            what = f"the proxy refused with status {status}" + (": name its user and password" if status == 407 else "")
+        case aiohttp.ClientConnectorSSLError():
+            what = f"no agreement on TLS{_tls_reason(error)}: does the server speak https?"
+        case aiohttp.ClientConnectorError(os_error=OSError(errno=errno.ECONNREFUSED)):
+            what = "refused: is the server running, and is the port right?"
+        case aiohttp.ClientConnectorError(os_error=OSError(errno=int(number))):
+            what = os.strerror(number)
+        case TimeoutError() if limit is not None:
+            return CallTimeoutError(f"no connection to {route} within {limit} s", phase="connect", limit=limit)
+        case aiohttp.ServerDisconnectedError() | aiohttp.ClientOSError():
+            what = "closed before anything was sent"
+        case _:
+            what = type(error).__name__
+    retryable = not isinstance(error, aiohttp.ClientConnectorSSLError)
+    return ConnectionFailedError(f"no connection to {route}: {what}", retryable=retryable)
+
+
+def _untrusted(refusal: ssl.SSLCertVerificationError, route: _Route) -> ConnectionFailedError:
+    """Return the error for a certificate that was not accepted; trying again does not help."""
+    said = f"no connection to {route}: its certificate is not trusted ({refusal.verify_message})"
+    return ConnectionFailedError(f"{said}; name the certificate of its authority by ca_file", retryable=False)
+
+
+def _tls_reason(error: BaseException | None) -> str:
+    """Return OpenSSL's reason from somewhere in a chain of errors, in brackets; nothing where TLS is not the matter."""
+    while error is not None:
+        inner = getattr(error, "os_error", error)
+        if isinstance(inner, ssl.SSLError) and inner.reason:
+            return f" ({inner.reason.lower().replace('_', ' ')})"
+        error = error.__cause__
+    return ""
