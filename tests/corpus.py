@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import gzip
+import itertools
 import json
 import os
 from collections.abc import Iterable, Mapping
@@ -59,7 +60,7 @@ def body(row: Row) -> bytes:
 
 def streamed(row: Row) -> bool:
     """Say whether the answer came as a stream."""
-    return row["response"]["stream"] != "none"
+    return str(row["response"]["stream"]) != "none"
 
 
 def headers(row: Row) -> dict[str, str]:
@@ -70,4 +71,4 @@ def headers(row: Row) -> dict[str, str]:
 def pieces(data: bytes, cuts: Iterable[int]) -> list[bytes]:
     """Return `data` cut at the given places, without empty pieces."""
     edges = [0, *sorted({cut for cut in cuts if 0 < cut < len(data)}), len(data)]
-    return [data[start:end] for start, end in zip(edges, edges[1:], strict=False) if start < end]
+    return [data[start:end] for start, end in itertools.pairwise(edges) if start < end]

@@ -25,12 +25,13 @@ from veyra.wire.anthropic_answer import NAME, MessageStream, MessageWhole
 from veyra.wire.anthropic_errors import reported
 from veyra.wire.base import Decoder, Dialect, Encoded, Flags
 from veyra.wire.calls import as_object
-from veyra.wire.decoding import Sniffed
 from veyra.wire.failures import Origin
 
 EFFORTS = ("low", "medium", "high", "xhigh", "max")
 _NO_SAMPLING_SINCE = "2026-10-21"
 """From this version on, the API refuses sampling parameters, even at their defaults (wire facts, 0.1)."""
+_NOTHING = Text("")
+"""A text block without text is refused by this API, and says nothing."""
 _CHOICES = {"auto": "auto", "none": "none", "required": "any"}
 
 
@@ -60,7 +61,7 @@ class Anthropic(Dialect):
             "messages": _turns(request.messages, flags),
         }
         options = {
-            "system": _system(request),
+            "system": _system(request, flags),
             "temperature": request.temperature,
             "top_p": request.top_p,
             "stop_sequences": request.stop or None,
@@ -81,7 +82,7 @@ class Anthropic(Dialect):
         """Return a decoder for an answer; see `Dialect.decoder`."""
         origin = _origin(head, flags)
         if stream or head.headers.get("content-type", "").startswith("text/event-stream"):
-            return Sniffed(lambda: MessageStream(origin), lambda: MessageWhole(origin))
+            return MessageStream(origin)
         return MessageWhole(origin)
 
     def failure(self, head: Head, body: bytes, flags: Flags) -> ProviderError:
@@ -96,9 +97,9 @@ def _origin(head: Head, flags: Flags) -> Origin:
 # ---------------------------------------------------------------------------------------------- messages
 
 
-def _system(request: Request) -> str | list[Any] | None:
+def _system(request: Request, flags: Flags) -> str | list[Any] | None:
     """Return the system text: that of the request, then that of messages; blocks, where there are several."""
-    texts = [message.text for message in request.messages if message.role == "system"]
+    texts = [payload.system_text(message, flags) for message in request.messages if message.role == "system"]
     if request.system is not None:
         texts.insert(0, request.system)
     texts = [text for text in texts if text]
@@ -119,7 +120,9 @@ def _turns(messages: Iterable[Message], flags: Flags) -> list[dict[str, Any]]:
             open_results = False
             continue
         results = [_result(part) for part in message.parts if isinstance(part, ToolResult)]
-        others = [_block(part, flags) for part in message.parts if not isinstance(part, ToolResult)]
+        others = [
+            _block(part, flags) for part in message.parts if not isinstance(part, ToolResult) and part != _NOTHING
+        ]
         if message.role == "tool" and others:
             text = "a tool message holds tool results only"
             raise payload.invalid(flags, text)
@@ -146,6 +149,8 @@ def _assistant(message: Message, flags: Flags) -> str | list[Any]:
     blocks: list[Any] = []
     for part in message.parts:
         match part:
+            case Text(""):
+                pass
             case Reasoning(text, signature):
                 if signature:
                     blocks.append({"type": "thinking", "thinking": text, "signature": signature})

@@ -20,9 +20,8 @@ from veyra.types import (
 )
 from veyra.wire.anthropic_errors import reported
 from veyra.wire.calls import INVALID_JSON, Calls, parse
-from veyra.wire.decoding import Streamed, WholeBody
-from veyra.wire.failures import Origin, as_word, read
-from veyra.wire.framing import ServerEvents
+from veyra.wire.decoding import EventStream, WholeBody
+from veyra.wire.failures import Origin, as_word
 
 NAME = "anthropic"
 
@@ -77,12 +76,11 @@ class _RawInput(msgspec.Struct):
 _INPUT = msgspec.json.Decoder(_RawInput)
 
 
-class MessageStream(Streamed):
+class MessageStream(EventStream):
     """Reads a stream of events."""
 
     def __init__(self, origin: Origin) -> None:
-        super().__init__(origin)
-        self._events = ServerEvents()
+        super().__init__(origin, MessageWhole(origin))
         self._answer = _Answer(origin)
 
     @property
@@ -90,23 +88,13 @@ class MessageStream(Streamed):
         """The text so far."""
         return self._answer.partial
 
-    def take(self, data: bytes, out: list[Event]) -> None:
-        """Read the events that `data` completes."""
-        for name, body in self._events.feed(data):
-            self._event(name, body, out)
-            if self.done:
-                return
+    def stop(self, out: list[Event], *, cut: bool) -> None:  # noqa: ARG002  (no other end counts, whole or cut)
+        """Refuse to end without `message_stop`."""
+        marker = "message_stop"
+        raise self._origin.incomplete(marker, partial=self.partial)
 
-    def end(self, out: list[Event]) -> None:
-        """Read an event that the body's end completes; without `message_stop` the answer was cut."""
-        for name, body in self._events.close():
-            if read(body) is not None:
-                self._event(name, body, out)
-        if not self.done:
-            marker = "message_stop"
-            raise self._origin.incomplete(marker, partial=self.partial)
-
-    def _event(self, name: str, body: bytes, out: list[Event]) -> None:
+    def event(self, name: str, body: bytes, out: list[Event]) -> None:
+        """Read an event; one of an unknown type is passed over."""
         try:
             event = _EVENT.decode(body)
         except _UNREADABLE as error:
@@ -207,7 +195,8 @@ class _Answer:
         self._blocks: list[_Block] = []
         self._by_index: dict[int | None, _Block] = {}
         self._calls = Calls()
-        self._head = _Message()
+        self._id: str | None = None
+        self._model: str | None = None
         self._usage: dict[str, Any] = {}
         self._stop_reason: str | None = None
 
@@ -218,7 +207,8 @@ class _Answer:
 
     def head(self, message: _Message) -> None:
         """Take what is said of the whole answer."""
-        self._head = message
+        self._id = as_word(message.id)
+        self._model = as_word(message.model)
         self._count(message.usage)
 
     def begin(self, index: int | None, start: bytes, out: list[Event]) -> None:
@@ -233,6 +223,8 @@ class _Answer:
         self._by_index[index] = block
         if block.is_call:
             out.append(self._piece(index, block, ""))
+        elif fields.get("type") == "fallback":
+            self._fall_back(fields, out)
         self._say(fields, out)
 
     def add(self, index: int | None, delta: dict[str, Any], out: list[Event]) -> None:
@@ -271,8 +263,8 @@ class _Answer:
             reason=_FINISH.get(self._stop_reason or "", "other"),
             raw_reason=self._stop_reason,
             usage=usage(self._usage),
-            model=as_word(self._head.model),
-            response_id=as_word(self._head.id),
+            model=self._model,
+            response_id=self._id,
             request_id=self._origin.request_id,
             tool_calls=self._calls.finished(),
             parts=tuple(Opaque(NAME, block.whole()) for block in self._blocks),
@@ -289,6 +281,13 @@ class _Answer:
             if raw:
                 out.append(self._piece(index, block, raw.decode()))
         block.open = False
+
+    def _fall_back(self, block: Mapping[str, Any], out: list[Event]) -> None:
+        """Take the model that goes on with the answer in the place of the one asked for."""
+        match block:
+            case {"to": {"model": str(model)}}:
+                self._model = model
+                out.append(ModelWarning("other_model", f"the provider fell back to {model}", "model"))
 
     def _piece(self, index: int | None, block: _Block, arguments: str) -> ToolCallDelta:
         return self._calls.add(

@@ -1,4 +1,4 @@
-"""Decoders that every dialect needs: for an answer that comes whole, for a stream, and one that looks before it decides."""
+"""Decoders that every dialect needs: for an answer that comes whole, and for a stream."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterator
 from veyra.errors import ProviderError
 from veyra.types import Event
 from veyra.wire.base import Decoder
-from veyra.wire.failures import Origin
-from veyra.wire.framing import MESSAGE_LIMIT, TooLongError
+from veyra.wire.failures import Origin, read
+from veyra.wire.framing import MESSAGE_LIMIT, ServerEvents, TooLongError
 
+_BODY_BEGINS = frozenset((b"{", b"[", b"<"))
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -62,18 +63,18 @@ class Streamed(Decoder):
 
     def feed(self, data: bytes) -> Iterator[Event]:
         """Yield what the bytes complete, and only then raise what is wrong with them; see `Decoder.feed`."""
-        return self._run(lambda out: self.take(data, out))
+        return self._run(self.take, data)
 
     def close(self) -> Iterator[Event]:
         """Yield what is left, and raise where the terminal marker did not come; see `Decoder.close`."""
         return self._run(self.end)
 
-    def _run(self, step: Callable[[list[Event]], None]) -> Iterator[Event]:
+    def _run(self, step: Callable[..., None], *data: bytes) -> Iterator[Event]:
         events: list[Event] = []
         failure: ProviderError | None = None
         if not self.done:
             try:
-                step(events)
+                step(*data, events)
             except TooLongError as error:
                 failure = self._origin.malformed(f"a message in the stream is {error}", partial=self.partial)
             except ProviderError as error:
@@ -96,33 +97,58 @@ class Streamed(Decoder):
         """Append the events that the end of the body completes, or raise `IncompleteStreamError`."""
 
 
-class Sniffed(Decoder):
-    """Decides by the first byte that means something: JSON and HTML begin as no event stream does.
+class EventStream(Streamed):
+    """Reads server-sent events, or a whole body where that comes instead.
 
-    A provider may answer a request for a stream with a whole body (an error, or because it cannot stream), and the
-    content type is not always true.
+    A provider may answer a request for a stream with a whole body (an error, or because it cannot stream), and its
+    content type is not always true. So the first byte that means something decides: JSON and HTML begin as no event
+    stream does.
     """
 
-    def __init__(self, stream: Callable[[], Decoder], whole: Callable[[], Decoder]) -> None:
-        self._stream = stream
+    def __init__(self, origin: Origin, whole: WholeBody) -> None:
+        super().__init__(origin)
+        self._events = ServerEvents()
         self._whole = whole
-        self._head = bytearray()
-        self._chosen: Decoder | None = None
+        self._begun = False
+        self._is_whole = False
 
-    def feed(self, data: bytes) -> Iterator[Event]:
-        """Hand the bytes on as soon as it is clear to whom."""
-        if self._chosen is None:
-            self._head += data
-            start = bytes(self._head).removeprefix(_BOM).lstrip()
-            if not start:
+    def take(self, data: bytes, out: list[Event]) -> None:
+        """Read the events that `data` completes, as soon as it is clear that there are events."""
+        if not self._begun:
+            data = data.lstrip()
+            self._begun = bool(data)
+            self._is_whole = data[:1] in _BODY_BEGINS
+        if self._is_whole:
+            self._whole.feed(data)
+            return
+        for name, body in self._events.feed(data):
+            self.event(name, body, out)
+            if self.done:
                 return
-            self._chosen = self._whole() if start[0] in b"{[<" else self._stream()
-            data = bytes(self._head)
-        yield from self._chosen.feed(data)
-        self.done = self._chosen.done
 
-    def close(self) -> Iterator[Event]:
-        """Close the decoder that was chosen; a body of nothing but whitespace is a stream that never began."""
-        chosen = self._chosen or self._stream()
-        yield from chosen.close()
-        self.done = chosen.done
+    def end(self, out: list[Event]) -> None:
+        """Read an event that only lacks its end; one that is cut is not looked at."""
+        if self._is_whole:
+            out.extend(self._whole.close())
+            self.done = True
+            return
+        cut = False
+        for name, body in self._events.close():
+            cut = not body.startswith(b"[") and read(body) is None
+            if not cut:
+                self.event(name, body, out)
+        if not self.done:
+            self.stop(out, cut=cut)
+
+    @abstractmethod
+    def event(self, name: str, body: bytes, out: list[Event]) -> None:
+        """Append what an event adds, and set `done` where it is the terminal marker."""
+
+    @abstractmethod
+    def stop(self, out: list[Event], *, cut: bool) -> None:
+        """End without a terminal marker: raise `IncompleteStreamError`, unless the endpoint sends none.
+
+        Args:
+            out: where to append the end.
+            cut: the last event was not whole.
+        """

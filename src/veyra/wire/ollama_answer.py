@@ -146,9 +146,18 @@ class _Answer:
                     index=position,
                     id=as_word(call.id) or f"call_{position}",
                     name=call.function.name,
-                    arguments=bytes(call.function.arguments).decode(),
+                    arguments=self._arguments(call.function.arguments),
                 )
             )
+
+    def _arguments(self, raw: msgspec.Raw) -> str:
+        """Return the arguments' text; some servers put the object into a string, as OpenAI does."""
+        try:
+            text = bytes(raw).decode()
+            return msgspec.json.decode(text, type=str) if text.startswith('"') else text
+        except _UNREADABLE as error:
+            what = f"not the arguments of a tool call ({error})"
+            raise self._origin.malformed(what, bytes(raw), partial=self.partial) from None
 
     def _finish(self, line: _Line) -> Finish:
         if line.done_reason == "":

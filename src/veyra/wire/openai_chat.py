@@ -23,7 +23,6 @@ from veyra.types import Media, Message, Opaque, Part, Request, Text, Tool, ToolC
 from veyra.wire import payload
 from veyra.wire.base import Decoder, Dialect, Encoded, Flags
 from veyra.wire.calls import as_json
-from veyra.wire.decoding import Sniffed
 from veyra.wire.failures import Origin
 from veyra.wire.openai_chat_answer import NAME, ChatStream, ChatWhole
 from veyra.wire.openai_chat_errors import reported
@@ -73,10 +72,7 @@ class OpenAIChat(Dialect):
         """Return a decoder for an answer; see `Dialect.decoder`."""
         origin = _origin(head, flags)
         if stream or head.headers.get("content-type", "").startswith("text/event-stream"):
-            return Sniffed(
-                lambda: ChatStream(origin, done_marker=flags.done_marker),
-                lambda: ChatWhole(origin),
-            )
+            return ChatStream(origin, done_marker=flags.done_marker)
         return ChatWhole(origin)
 
     def failure(self, head: Head, body: bytes, flags: Flags) -> ProviderError:
@@ -107,7 +103,7 @@ def _turn(message: Message, flags: Flags) -> Iterator[Any]:
         yield from native
         return
     if message.role == "system":
-        yield {"role": flags.system_role, "content": message.text}
+        yield {"role": flags.system_role, "content": payload.system_text(message, flags)}
         return
     if message.role == "assistant":
         yield _assistant(message, flags)

@@ -9,9 +9,8 @@ import msgspec
 
 from veyra.types import Event, Finish, FinishReason, ModelWarning, Opaque, ReasoningDelta, TextDelta, Usage
 from veyra.wire.calls import Calls
-from veyra.wire.decoding import Streamed, WholeBody
-from veyra.wire.failures import Origin, as_word, read
-from veyra.wire.framing import ServerEvents
+from veyra.wire.decoding import EventStream, WholeBody
+from veyra.wire.failures import Origin, as_word
 from veyra.wire.openai_chat_errors import reported
 
 NAME = "openai_chat"
@@ -27,26 +26,14 @@ _FINISH: Mapping[str, FinishReason] = {
 }
 """Finish reasons: OpenAI's own, Together's `eos` and Mistral's `model_length`."""
 
-_THOUGHTS = ("reasoning_content", "reasoning")
 _CHUNK_ONLY = frozenset({"role", "token_id", "channel", "padding"})
 """Fields of a delta that describe the chunk, and would be wrong in a message sent back."""
 
 _TEXTS = frozenset({"content", "refusal", "reasoning", "reasoning_content"})
 _CALL_FIELDS = frozenset({"index", "id", "type", "function", "custom"})
 
-_CACHE_READ = (
-    ("prompt_tokens_details", "cached_tokens"),
-    ("prompt_token_details", "cached_tokens"),
-    ("cached_tokens",),
-    ("num_cached_tokens",),
-    ("prompt_cache_hit_tokens",),
-)
-_CACHE_WRITE = (("prompt_tokens_details", "cache_write_tokens"), ("cache_creation_input_tokens",))
-_REASONING = (
-    ("completion_tokens_details", "reasoning_tokens"),
-    ("completion_token_details", "reasoning_tokens"),
-    ("reasoning_tokens",),
-)
+_CACHE_READ = ("cached_tokens", "num_cached_tokens", "prompt_cache_hit_tokens")
+"""Where cached tokens stand that are not among the details: Together, Mistral, DeepSeek."""
 
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
@@ -75,12 +62,11 @@ _CHUNK = msgspec.json.Decoder(_Chunk)
 _MESSAGE: msgspec.json.Decoder[dict[str, Any] | None] = msgspec.json.Decoder(dict[str, Any] | None)
 
 
-class ChatStream(Streamed):
+class ChatStream(EventStream):
     """Reads a stream of chunks."""
 
     def __init__(self, origin: Origin, *, done_marker: bool) -> None:
-        super().__init__(origin)
-        self._events = ServerEvents()
+        super().__init__(origin, ChatWhole(origin))
         self._answer = _Answer(origin)
         self._done_marker = done_marker
 
@@ -89,48 +75,32 @@ class ChatStream(Streamed):
         """The text so far."""
         return self._answer.partial
 
-    def take(self, data: bytes, out: list[Event]) -> None:
-        """Read the events that `data` completes."""
-        for name, body in self._events.feed(data):
-            self._event(name, body, out)
-            if self.done:
-                return
-
-    def end(self, out: list[Event]) -> None:
-        """Read an event that the body's end completes; one that cannot be read was cut there."""
-        for name, body in self._events.close():
-            if body != b"[DONE]" and read(body) is None:
-                marker = "the end of its last event"
-                raise self._origin.incomplete(marker, partial=self.partial)
-            self._event(name, body, out)
-        if self.done:
+    def event(self, name: str, body: bytes, out: list[Event]) -> None:
+        """Read a chunk, an error, or `[DONE]`."""
+        if body.startswith(b"[DONE]"):
+            self.stop(out, cut=False, marked=True)
             return
-        if self._done_marker or self._answer.finish_reason is None:
-            marker = "[DONE]" if self._answer.finish_reason else "a finish_reason"
-            raise self._origin.incomplete(marker, partial=self.partial)
-        self._finish(out)
-
-    def _event(self, name: str, body: bytes, out: list[Event]) -> None:
-        if body == b"[DONE]":
-            if self._answer.finish_reason is None:
-                marker = "a finish_reason"
-                raise self._origin.incomplete(marker, partial=self.partial)
-            self._finish(out)
-        elif name == "error":
+        if name == "error":
             raise reported(self._origin, body, partial=self.partial)
-        else:
-            chunk = _decode(self._origin, body, self.partial)
-            self._answer.head(chunk, body)
-            for choice in chunk.choices or ():
-                if choice.index:
-                    self._answer.skip(out)
-                    continue
-                delta = choice.delta if choice.delta is not None else _message(self._origin, choice)
-                if delta:
-                    self._answer.add(delta, out)
-                self._answer.end(choice)
+        chunk = self._answer.read(body)
+        self._answer.head(chunk, body)
+        for choice in chunk.choices or ():
+            if choice.index:
+                self._answer.skip(out)
+                continue
+            delta = choice.delta if choice.delta is not None else _message(self._origin, choice)
+            if delta:
+                self._answer.add(delta, out)
+            self._answer.end(choice)
 
-    def _finish(self, out: list[Event]) -> None:
+    def stop(self, out: list[Event], *, cut: bool, marked: bool = False) -> None:
+        """End the answer: by `[DONE]` (`marked`), or by the body's end where the endpoint sends no marker."""
+        if self._answer.finish_reason is None:
+            marker = "a finish_reason"
+            raise self._origin.incomplete(marker, partial=self.partial)
+        if cut or (self._done_marker and not marked):
+            marker = "[DONE]"
+            raise self._origin.incomplete(marker, partial=self.partial)
         out.append(self._answer.finish(self._answer.rebuilt()))
         self.done = True
 
@@ -140,8 +110,8 @@ class ChatWhole(WholeBody):
 
     def read(self, body: bytes, out: list[Event]) -> None:
         """Read the first choice's message."""
-        chunk = _decode(self._origin, body)
         answer = _Answer(self._origin)
+        chunk = answer.read(body)
         answer.head(chunk, body)
         if not chunk.choices:
             what = "the answer has no choices"
@@ -153,14 +123,6 @@ class ChatWhole(WholeBody):
         if len(chunk.choices) > 1:
             answer.skip(out)
         out.append(answer.finish(bytes(choice.message) if _more_than_text(message) else None))
-
-
-def _decode(origin: Origin, body: bytes, partial: str = "") -> _Chunk:
-    try:
-        return _CHUNK.decode(body)
-    except _UNREADABLE as error:
-        what = f"not a chat completion ({error})"
-        raise origin.malformed(what, body, partial=partial) from None
 
 
 def _message(origin: Origin, choice: _Choice) -> dict[str, Any] | None:
@@ -198,6 +160,18 @@ class _Answer:
         """The text so far."""
         return "".join(self._text)
 
+    def read(self, body: bytes) -> _Chunk:
+        """Return the chunk that `body` is.
+
+        Raises:
+            MalformedResponseError: it is none.
+        """
+        try:
+            return _CHUNK.decode(body)
+        except _UNREADABLE as error:
+            what = f"not a chat completion ({error})"
+            raise self._origin.malformed(what, body, partial=self.partial) from None
+
     def head(self, chunk: _Chunk, body: bytes) -> None:
         """Take what a chunk says about the whole answer.
 
@@ -224,7 +198,7 @@ class _Answer:
 
     def add(self, delta: Mapping[str, Any], out: list[Event], *, whole: bool = False) -> None:
         """Append what a delta, or a whole message, adds."""
-        thought = next((name for name in _THOUGHTS if delta.get(name)), None)
+        thought = "reasoning_content" if delta.get("reasoning_content") else "reasoning"
         for name, value in delta.items():
             if not value:
                 continue
@@ -337,9 +311,11 @@ def usage(stated: Mapping[str, Any]) -> Usage:
 
     xAI counts reasoning apart from `completion_tokens`; its `total_tokens` shows it, and then both are added up.
     """
-    read_, written = _count(stated, *_CACHE_READ), _count(stated, *_CACHE_WRITE)
-    total, output = _count(stated, ("prompt_tokens",)), _count(stated, ("completion_tokens",))
-    reasoning = _count(stated, *_REASONING)
+    inputs, outputs = _details(stated, "prompt"), _details(stated, "completion")
+    total, output = _number(stated.get("prompt_tokens")), _number(stated.get("completion_tokens"))
+    read_ = _number(inputs.get("cached_tokens"), *map(stated.get, _CACHE_READ))
+    written = _number(inputs.get("cache_write_tokens"), stated.get("cache_creation_input_tokens"))
+    reasoning = _number(outputs.get("reasoning_tokens"), stated.get("reasoning_tokens"))
     if total is not None and output is not None and reasoning:
         apart = stated.get("total_tokens") == total + output + reasoning
         output += reasoning if apart else 0
@@ -354,15 +330,15 @@ def usage(stated: Mapping[str, Any]) -> Usage:
     )
 
 
-def _count(stated: Mapping[str, Any], *paths: tuple[str, ...]) -> int | None:
-    """Return the first number that stands at one of the paths."""
-    for path in paths:
-        value: Any = stated
-        for name in path:
-            value = value.get(name) if isinstance(value, Mapping) else None
-        if type(value) is int and value >= 0:
-            return value
-    return None
+def _details(stated: Mapping[str, Any], kind: str) -> Mapping[str, Any]:
+    """Return the object that parts a count; some spell its name without the plural."""
+    details = stated.get(f"{kind}_tokens_details") or stated.get(f"{kind}_token_details")
+    return details if isinstance(details, dict) else {}
+
+
+def _number(*values: object) -> int | None:
+    """Return the first of the values that is a count."""
+    return next((value for value in values if type(value) is int and value >= 0), None)
 
 
 def _thinking(value: object) -> list[str]:
@@ -375,7 +351,8 @@ def _thinking(value: object) -> list[str]:
 def _joined(name: str, values: list[Any]) -> object:
     """Return what the values of one field add up to over all deltas.
 
-    The fields that carry text are joined; lists are put together item by item; of anything else the last counts.
+    The fields that carry text are joined; lists are put together item by item, objects field by field;
+    of anything else the last counts.
     """
     if name in _TEXTS and all(isinstance(value, str) for value in values):
         return "".join(values)
@@ -385,6 +362,8 @@ def _joined(name: str, values: list[Any]) -> object:
             for item in value if isinstance(value, list) else [{"type": "text", "text": value}]:
                 _merge(items, item)
         return [_closed(item) for item in items]
+    if all(isinstance(value, dict) for value in values):
+        return {key: field for value in values for key, field in value.items()}
     return values[-1]
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from veyra.errors import InvalidRequestError, UnsupportedParameterError
-from veyra.types import Media, Opaque, Request
+from veyra.types import Media, Message, Opaque, Request, Text
 from veyra.wire.base import Flags
 
 JSON_HEADERS: Mapping[str, str] = {"content-type": "application/json"}
@@ -66,6 +66,18 @@ def tool_choice(request: Request, flags: Flags) -> str | None:
         return choice
     message = f"tool_choice is auto, none, required or the name of a tool given, not {choice!r}"
     raise invalid(flags, message)
+
+
+def system_text(message: Message, flags: Flags) -> str:
+    """Return the text of a system message.
+
+    Raises:
+        InvalidRequestError: it holds something else.
+    """
+    if not all(isinstance(part, Text) for part in message.parts):
+        text = "a system message holds text only"
+        raise invalid(flags, text)
+    return message.text
 
 
 def opaque(part: Opaque, dialect: str, flags: Flags) -> msgspec.Raw:
