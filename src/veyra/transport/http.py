@@ -9,9 +9,11 @@ What is done here because the library does it otherwise, or not at all:
    nothing, so whatever breaks after a connection was handed out broke after the request was written: `ambiguous` is exact.
 3. Every error is made anew, outside the `except` block and without the library's traceback, whose frames hold the
    headers. A cancellation stays the same object, but loses its traceback for the same reason.
-4. Leaving early aborts the connection. A polite close would wait until a stalled server has read the request, or has
+4. A reader is woken whenever its connection is lost. aiohttp forgets to where the body's framing is broken, or where
+   the session is closed.
+5. Leaving early aborts the connection. A polite close would wait until a stalled server has read the request, or has
    answered the end of TLS.
-5. There is one session per event loop. An asynchronous generator holds it, which the loop shuts down when it ends.
+6. There is one session per event loop. An asynchronous generator holds it, which the loop shuts down when it ends.
 """
 
 from __future__ import annotations
@@ -25,14 +27,14 @@ import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 from importlib import metadata
 from types import TracebackType
-from typing import TYPE_CHECKING, NamedTuple, Self
-from weakref import WeakSet
+from typing import TYPE_CHECKING, NamedTuple, Self, TypeVar
+from weakref import ref
 
 import aiohttp
-from aiohttp.http_exceptions import ContentEncodingError
+from aiohttp.http_exceptions import ContentEncodingError, HttpProcessingError
 from yarl import URL
 
 from veyra import environ
@@ -50,8 +52,11 @@ from veyra.transport.tls import PathName, Tls
 from veyra.types import Secret
 
 if TYPE_CHECKING:
+    from aiohttp.client_proto import ResponseHandler
     from aiohttp.connector import Connection
     from aiohttp.tracing import Trace
+
+_E = TypeVar("_E", bound=BaseException)
 
 _READ_SIZE = 2**16
 """Bytes of a body held for a slow reader; above twice as many, reading from the socket stops."""
@@ -195,8 +200,9 @@ class _Exchange(Incoming):
         self._request = request
         self._find_route = route
         self._find_session = session
-        self.line: asyncio.Transport | None = None
-        """The connection, from the moment the request may be written to it."""
+        self._line: asyncio.Transport | None = None
+        self._protocol: ResponseHandler | None = None
+        self._response: aiohttp.ClientResponse | None = None
 
     async def __aenter__(self) -> Self:
         request = self._request
@@ -206,8 +212,9 @@ class _Exchange(Incoming):
         try:
             self._response = await _sent(session, request, self._route)
         except BaseException as error:  # noqa: BLE001  (rule 3: nothing passes with the library's traceback)
-            failure = _explained(error, request, self._route)
+            failure = _unanswered(error, request, self._route)
         else:
+            self._content = self._response.content
             self.head = _head(self._response)
             return self
         finally:
@@ -221,7 +228,8 @@ class _Exchange(Incoming):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if not self._response.content.is_eof():
+        assert self._response is not None
+        if not self._content.is_eof():
             self._abort()
         self._response.close()
 
@@ -233,21 +241,52 @@ class _Exchange(Incoming):
 
     async def __anext__(self) -> bytes:
         try:
-            data = await self._response.content.readany()
+            data = await self._content.readany()
         except BaseException as error:  # noqa: BLE001  (rule 3)
-            failure = _broken_off(error, self._route)
+            if isinstance(error, Exception) and (data := self._arrived()):
+                return data
+            failure = _broken_off(error, self._library_error(), self._route)
         else:
             if data:
                 return data
-            raise StopAsyncIteration
+            if not self._was_reset():
+                raise StopAsyncIteration
+            failure = _broken_off(ConnectionResetError(), None, self._route)
         try:
             raise failure
         finally:
             del failure
 
+    @property
+    def is_connected(self) -> bool:
+        """True from the moment the request may be written."""
+        return self._line is not None
+
+    def connected(self, protocol: ResponseHandler, line: asyncio.Transport) -> None:
+        """Take the connection over which the request will be sent."""
+        self._protocol, self._line = protocol, line
+
+    def lost(self) -> None:
+        """Wake the reader: the connection is gone."""
+        if self._response is not None and not self._content.is_eof() and self._content.exception() is None:
+            self._content.set_exception(aiohttp.ClientConnectionError())
+
+    def _arrived(self) -> bytes:
+        """Return what had arrived before the failure that the library puts in front of it."""
+        return self._content._read_nowait(-1)  # noqa: SLF001  (its public twin raises the failure)
+
+    def _library_error(self) -> BaseException | None:
+        """Return what the library holds against the connection."""
+        return None if self._protocol is None else self._protocol.exception()
+
+    def _was_reset(self) -> bool:
+        """Tell whether the body came without framing and ended in a reset, which the library takes for its end."""
+        is_framed = "content-length" in self.head.headers or "transfer-encoding" in self.head.headers
+        return not is_framed and isinstance(self._library_error(), OSError)
+
     def _abort(self) -> None:
-        if self.line is not None:
-            self.line.abort()
+        if self._line is not None:
+            self._line.abort()
 
 
 _asking: ContextVar[_Exchange] = ContextVar("asking")
@@ -267,11 +306,11 @@ class _SecondTimeError(Exception):
 
 
 class _Connector(aiohttp.TCPConnector):
-    """Hands out a connection that is open and in order, once per exchange."""
+    """Hands out a connection that is open and in order, once per exchange, and tells its user when it is lost."""
 
     def __init__(self, *, limit: int, keepalive_timeout: float) -> None:
         super().__init__(limit=limit, keepalive_timeout=keepalive_timeout)
-        self._known: WeakSet[asyncio.BaseProtocol] = WeakSet()
+        self._users: dict[ResponseHandler, ref[_Exchange]] = {}
 
     async def connect(
         self,
@@ -280,39 +319,51 @@ class _Connector(aiohttp.TCPConnector):
         timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109  (the library's signature)
     ) -> Connection:
         exchange = _asking.get()
-        if exchange.line is not None:
+        if exchange.is_connected:
             raise _SecondTimeError
         try:
-            connection = await self._in_order(req, traces, timeout)
-        except Exception as error:  # noqa: BLE001  (rule 2: all of it means that nothing was written)
+            while True:
+                connection = await super().connect(req, traces, timeout)
+                if self._take(connection, exchange):
+                    return connection
+        except Exception as error:  # noqa: BLE001  (rule 2: whatever it is, nothing was written)
             raise _NotConnectedError(error) from None
-        exchange.line = connection.transport
-        return connection
 
-    async def _in_order(
-        self, req: aiohttp.ClientRequest, traces: list[Trace], clocks: aiohttp.ClientTimeout
-    ) -> Connection:
-        while True:
-            connection = await super().connect(req, traces, clocks)
-            protocol, line = connection.protocol, connection.transport
-            assert protocol is not None
-            is_new = protocol not in self._known
-            if line is not None and not line.is_closing() and (is_new or not _is_readable(line)):
-                self._known.add(protocol)
-                return connection
+    def _take(self, connection: Connection, exchange: _Exchange) -> bool:
+        """Give `connection` to `exchange` if it is in order; close it otherwise.
+
+        Raises:
+            ServerDisconnectedError: it was made just now and is closed already.
+        """
+        protocol, line = connection.protocol, connection.transport
+        assert protocol is not None
+        is_new = protocol not in self._users
+        if line is None or line.is_closing() or not (is_new or _is_quiet(line)):
             connection.close()
             if is_new:
                 raise aiohttp.ServerDisconnectedError
+            return False
+        if is_new and protocol.closed is not None:
+            protocol.closed.add_done_callback(partial(self._lost, protocol))
+        self._users[protocol] = ref(exchange)
+        exchange.connected(protocol, line)
+        return True
+
+    def _lost(self, protocol: ResponseHandler, closed: asyncio.Future[None]) -> None:
+        closed.exception()  # seen: the exchange has its own
+        exchange = self._users.pop(protocol)()
+        if exchange is not None:
+            exchange.lost()
 
 
-def _is_readable(line: asyncio.Transport) -> bool:
-    """Tell whether there is something to read: the end of the stream, an error, or bytes."""
+def _is_quiet(line: asyncio.Transport) -> bool:
+    """Tell whether there is nothing to read: not the end of the stream, not an error, not a byte."""
     number = line.get_extra_info("socket").fileno()
     if sys.platform == "win32":
-        return bool(select.select([number], [], [], 0)[0])
+        return not select.select([number], [], [], 0)[0]
     poll = select.poll()
     poll.register(number, select.POLLIN)
-    return bool(poll.poll(0))
+    return not poll.poll(0)
 
 
 def _sent(session: aiohttp.ClientSession, request: Outgoing, route: _Route) -> Awaitable[aiohttp.ClientResponse]:
@@ -368,25 +419,33 @@ def _head(response: aiohttp.ClientResponse) -> Head:
 # ------------------------------------------------------------------------------------------------ errors
 
 
-def _explained(error: BaseException, request: Outgoing, route: _Route) -> BaseException:
+def _unanswered(error: BaseException, request: Outgoing, route: _Route) -> BaseException:
     """Return what to raise for a failure before the answer's head."""
     if isinstance(error, _NotConnectedError):
         return _not_connected(error.reason, request.connect_timeout, route)
     if not isinstance(error, Exception):
         return _bare(error)
+    if _find(error, ContentEncodingError):
+        return _undecodable(route)
     if isinstance(error, aiohttp.ClientResponseError):
         return MalformedResponseError(f"{route} answered with something that is not HTTP, or with an endless head")
     said = f"{route} broke the connection after the request was sent and before it answered{_tls_reason(error)}"
     return ConnectionFailedError(said, ambiguous=True)
 
 
-def _broken_off(error: BaseException, route: _Route) -> BaseException:
-    """Return what to raise for a failure within the body."""
+def _broken_off(error: BaseException, held: BaseException | None, route: _Route) -> BaseException:
+    """Return what to raise for a failure within the body; `held` is what the library holds against the connection."""
     if not isinstance(error, Exception):
         return _bare(error)
-    if isinstance(error, ContentEncodingError) or isinstance(error.__cause__, ContentEncodingError):
-        return MalformedResponseError(f"{route} sent a body that is not compressed as its header says")
+    if _find(error, ContentEncodingError):
+        return _undecodable(route)
+    if isinstance(held, HttpProcessingError):
+        return MalformedResponseError(f"{route} sent a body that is not framed as HTTP says")
     return IncompleteStreamError(f"{route} broke its answer off")
+
+
+def _undecodable(route: _Route) -> MalformedResponseError:
+    return MalformedResponseError(f"{route} sent a body whose compression is broken or was not asked for")
 
 
 def _bare(error: BaseException) -> BaseException:
@@ -428,11 +487,14 @@ def _untrusted(refusal: ssl.SSLCertVerificationError, route: _Route) -> Connecti
     return ConnectionFailedError(f"{said}; name the certificate of its authority by ca_file", retryable=False)
 
 
-def _tls_reason(error: BaseException | None) -> str:
-    """Return OpenSSL's reason from somewhere in a chain of errors, in brackets; nothing where TLS is not the matter."""
-    while error is not None:
-        inner = getattr(error, "os_error", error)
-        if isinstance(inner, ssl.SSLError) and inner.reason:
-            return f" ({inner.reason.lower().replace('_', ' ')})"
+def _tls_reason(error: Exception) -> str:
+    """Return OpenSSL's reason for `error`, in brackets; nothing where TLS is not the matter."""
+    inner = _find(error, ssl.SSLError)
+    return f" ({inner.reason.lower().replace('_', ' ')})" if inner and inner.reason else ""
+
+
+def _find(error: BaseException | None, kind: type[_E]) -> _E | None:
+    """Return the first error of a kind in a chain of causes."""
+    while error is not None and not isinstance(error, kind):
         error = error.__cause__
-    return ""
+    return error
