@@ -27,39 +27,16 @@ Call: TypeAlias = Callable[[], Awaitable[tuple[str, int]]]
 
 @asynccontextmanager
 async def _floor(base_url: str) -> AsyncIterator[Call]:
-    """The least that a client does: aiohttp, and msgspec into typed values."""
+    """The least that a client can do."""
     import aiohttp
-    import msgspec
 
-    class Message(msgspec.Struct):
-        role: str
-        content: str | None
+    import floor
 
-    class Choice(msgspec.Struct):
-        index: int
-        message: Message
-        finish_reason: str | None
-
-    class Usage(msgspec.Struct):
-        prompt_tokens: int
-        completion_tokens: int
-
-    class Completion(msgspec.Struct):
-        id: str
-        model: str
-        choices: list[Choice]
-        usage: Usage
-
-    decoder = msgspec.json.Decoder(Completion)
     headers = {"authorization": f"Bearer {KEY}", "content-type": "application/json"}
     async with aiohttp.ClientSession(headers=headers) as session:
 
         async def call() -> tuple[str, int]:
-            question = {"role": "user", "content": PROMPT}
-            body = msgspec.json.encode({"model": MODEL, "messages": [question], "max_completion_tokens": LIMIT})
-            async with session.post(f"{base_url}/chat/completions", data=body) as response:
-                answer = decoder.decode(await response.read())
-            return answer.choices[0].message.content or "", answer.usage.completion_tokens
+            return await floor.ask(session, base_url, prompt=PROMPT, model=MODEL, max_tokens=LIMIT)
 
         yield call
 
