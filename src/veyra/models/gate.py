@@ -286,7 +286,8 @@ class Gate(BaseModelBackend):
         self._max_prompt_bytes = max_prompt_bytes
 
     def __repr__(self) -> str:
-        return f"<{self.name} backend, audit {'off' if self.log is None else self.log!r}>"
+        where = "off" if self.log is None else repr(self.log)
+        return f"<{self.name} backend, audit {where}>"
 
     async def generate(self, prompt: Prompt, **options: Unpack[Options]) -> ModelResponse:
         """Ask once and return the whole answer, its record durable.
