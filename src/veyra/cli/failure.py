@@ -14,7 +14,6 @@ from veyra.cli import show
 from veyra.models.endpoints import ENDPOINTS
 
 _HINTS: tuple[tuple[type[errors.VeyraError], str], ...] = (  # the first class that fits counts
-    (errors.UnknownBackendError, "veyra backends lists them"),
     (errors.PermissionDeniedError, "the key is known but may not do this: ask for access, or use another key"),
     (errors.QuotaError, "waiting does not help: add credit or raise the limit at the provider"),
     (errors.NotFoundError, "check the model's name (-m) and the address (--base-url)"),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from time import perf_counter
 
 import click
 
@@ -16,17 +15,16 @@ from veyra.cli.failure import Failure
 from veyra.models.gate import Gate
 from veyra.models.registry import get_backend, list_backends
 
-_HEADINGS = ("NAME", "HEALTH", "TIME#", "")
+_HEADINGS = ("NAME", "HEALTH", "")
 _COLOURS: dict[str, show.Colour] = {"healthy": "green", "not healthy": "red"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Health:
-    """What a backend's check said, how long it took, and, where it said no, what is known of the reason."""
+    """What a backend's check said, and, where it said no, what is known of the reason."""
 
     name: str
     healthy: bool
-    latency_ms: float
     reason: str | None = None
 
 
@@ -73,17 +71,12 @@ async def _ask_all(gates: dict[str, Gate], timeout: float) -> list[Health]:  # n
 
 
 async def _ask(name: str, gate: Gate, timeout: float) -> Health:  # noqa: ASYNC109  (the check has none)
-    backend = listed(name)
-    started = perf_counter()
-    reason = None
     try:
         async with gate, asyncio.timeout(timeout):
             healthy = await gate.health_check()
     except TimeoutError:
-        healthy, reason = False, f"no answer within {timeout:g} s"
-    if not healthy:
-        reason = reason or _reason(backend)
-    return Health(name=name, healthy=healthy, latency_ms=(perf_counter() - started) * 1e3, reason=reason)
+        return Health(name=name, healthy=False, reason=f"no answer within {timeout:g} s")
+    return Health(name=name, healthy=healthy, reason=None if healthy else _reason(listed(name)))
 
 
 def _reason(backend: Listed) -> str | None:
@@ -93,4 +86,4 @@ def _reason(backend: Listed) -> str | None:
 
 
 def _cells(row: Health) -> tuple[str, ...]:
-    return row.name, "healthy" if row.healthy else "not healthy", f"{row.latency_ms:.0f} ms", row.reason or ""
+    return row.name, "healthy" if row.healthy else "not healthy", row.reason or ""

@@ -1,0 +1,31 @@
+"""`veyra audit`: reading and verifying the log. Its commands never write to it."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import click
+
+from veyra.cli.lazy import LazyGroup
+
+
+class AuditCommands(LazyGroup):
+    """The commands of `veyra audit`."""
+
+    homes: ClassVar = {
+        "list": ("veyra.cli.audit.list", "List the attempts in the log."),
+        "show": ("veyra.cli.audit.show", "Show one attempt: what was asked, how it ended, what it used."),
+        "verify": ("veyra.cli.audit.verify", "Check that the log is whole and unaltered."),
+    }
+
+
+@click.group("audit", cls=AuditCommands)
+def command() -> None:
+    """Read and verify the log of calls.
+
+    The log is at VEYRA_AUDIT_DIR, or in the user's state directory. These commands never write to it.
+
+    \b
+    Example:
+      veyra audit list --limit 10
+    """  # noqa: D301  (\b keeps the lines of the example)
