@@ -48,10 +48,17 @@ class Received:
 
 @dataclass
 class Link:
-    """One connection that was accepted; `gone` is set when its other end is seen to have closed it."""
+    """One connection that was accepted: `left` is set when its other end closed it, `closed` when it is closed here."""
 
     requests: list[Received] = field(default_factory=list)
-    gone: threading.Event = field(default_factory=threading.Event)
+    left: threading.Event = field(default_factory=threading.Event)
+    closed: threading.Event = field(default_factory=threading.Event)
+
+
+async def until(event: threading.Event) -> None:
+    """Wait for an event of the server, in whatever thread it is set."""
+    while not event.is_set():
+        await asyncio.sleep(0.001)
 
 
 def reply(
@@ -134,9 +141,12 @@ class Loopback:
                 self.requests.append(request)
                 await _play(self._answer(request), reader, writer)
         except (asyncio.IncompleteReadError, ConnectionError, ssl.SSLError):
-            link.gone.set()
+            link.left.set()
         finally:
             writer.transport.abort()
+            with contextlib.suppress(ConnectionError, ssl.SSLError):
+                await writer.wait_closed()
+            link.closed.set()
 
 
 def _in_turn(plays: Iterable[Play]) -> Callable[[Received], Play]:
@@ -160,8 +170,7 @@ async def _play(play: Play, reader: asyncio.StreamReader, writer: asyncio.Stream
                 writer.write(move)
                 await writer.drain()
             case threading.Event():
-                while not move.is_set():
-                    await asyncio.sleep(0.001)
+                await until(move)
             case Act.STALL:
                 await _read_to_end(reader)
             case Act.CLOSE:

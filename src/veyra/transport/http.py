@@ -52,6 +52,7 @@ from veyra.transport.tls import PathName, Tls
 from veyra.types import Secret
 
 if TYPE_CHECKING:
+    from aiohttp.abc import AbstractStreamWriter
     from aiohttp.client_proto import ResponseHandler
     from aiohttp.connector import Connection
     from aiohttp.tracing import Trace
@@ -212,7 +213,7 @@ class _Exchange(Incoming):
         try:
             self._response = await _sent(session, request, self._route)
         except BaseException as error:  # noqa: BLE001  (rule 3: nothing passes with the library's traceback)
-            failure = _unanswered(error, request, self._route)
+            failure = self._unanswered(error)
         else:
             self._content = self._response.content
             self.head = _head(self._response)
@@ -257,6 +258,14 @@ class _Exchange(Incoming):
         finally:
             del failure
 
+    def _unanswered(self, error: BaseException) -> BaseException:
+        """Return what to raise for a failure before the answer's head."""
+        if not isinstance(error, Exception):
+            return _bare(error)
+        if not self.is_connected:
+            return _not_connected(error, self._request.connect_timeout, self._route)
+        return _not_answered(error, self._route)
+
     @property
     def is_connected(self) -> bool:
         """True from the moment the request may be written."""
@@ -293,14 +302,6 @@ _asking: ContextVar[_Exchange] = ContextVar("asking")
 """The exchange for which a connection is being made."""
 
 
-class _NotConnectedError(Exception):
-    """No connection, for this reason; nothing was written."""
-
-    def __init__(self, reason: Exception) -> None:
-        super().__init__()
-        self.reason = reason
-
-
 class _SecondTimeError(Exception):
     """The library wants to send a request a second time."""
 
@@ -321,13 +322,10 @@ class _Connector(aiohttp.TCPConnector):
         exchange = _asking.get()
         if exchange.is_connected:
             raise _SecondTimeError
-        try:
-            while True:
-                connection = await super().connect(req, traces, timeout)
-                if self._take(connection, exchange):
-                    return connection
-        except Exception as error:  # noqa: BLE001  (rule 2: whatever it is, nothing was written)
-            raise _NotConnectedError(error) from None
+        while True:
+            connection = await super().connect(req, traces, timeout)
+            if self._take(connection, exchange):
+                return connection
 
     def _take(self, connection: Connection, exchange: _Exchange) -> bool:
         """Give `connection` to `exchange` if it is in order; close it otherwise.
@@ -372,13 +370,31 @@ def _sent(session: aiohttp.ClientSession, request: Outgoing, route: _Route) -> A
         request.method,
         _library_url(request.url),
         headers=_headers(request, route),
-        data=request.body or None,
+        data=_Body(request.body) if request.body else None,
         allow_redirects=False,
         ssl=True if route.context is None else route.context,
         proxy=None if route.proxy is None else _library_url(route.proxy.url),
         proxy_headers=route.proxy_headers(),
         timeout=_clocks(request.connect_timeout),
     )
+
+
+class _Body(aiohttp.Payload):
+    """The bytes of a request; the library's own class warns of every body above a megabyte."""
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__(data)
+        self._data = data
+
+    @property
+    def size(self) -> int:
+        return len(self._data)
+
+    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
+        return self._data.decode(encoding, errors)
+
+    async def write(self, writer: AbstractStreamWriter) -> None:
+        await writer.write(self._data)
 
 
 @lru_cache(maxsize=256)
@@ -419,12 +435,8 @@ def _head(response: aiohttp.ClientResponse) -> Head:
 # ------------------------------------------------------------------------------------------------ errors
 
 
-def _unanswered(error: BaseException, request: Outgoing, route: _Route) -> BaseException:
-    """Return what to raise for a failure before the answer's head."""
-    if isinstance(error, _NotConnectedError):
-        return _not_connected(error.reason, request.connect_timeout, route)
-    if not isinstance(error, Exception):
-        return _bare(error)
+def _not_answered(error: Exception, route: _Route) -> ProviderError:
+    """Return what to raise where the request was written and no answer's head came."""
     if _find(error, ContentEncodingError):
         return _undecodable(route)
     if isinstance(error, aiohttp.ClientResponseError):
