@@ -139,6 +139,7 @@ class MessageWhole(WholeBody):
         answer.head(message)
         for index, block in enumerate(message.content):
             answer.begin(index, bytes(block), out)
+            answer.close(index, out)
         answer.end({"stop_reason": message.stop_reason, "stop_details": message.stop_details}, None, out)
         out.append(answer.finish(out))
 
@@ -218,6 +219,7 @@ class _Answer:
         except _UNREADABLE as error:
             what = f"not a block ({error})"
             raise self._origin.malformed(what, start, partial=self.partial) from None
+        self.close(index, out)
         block = _Block(start, fields)
         self._blocks.append(block)
         self._by_index[index] = block
@@ -245,9 +247,9 @@ class _Answer:
         if block is not None:
             self._close(index, block, out)
 
-    def end(self, delta: Mapping[str, Any], usage: object, out: list[Event]) -> None:
+    def end(self, delta: Mapping[str, Any], stated: object, out: list[Event]) -> None:
         """Take why the model stopped, and the tokens counted so far; a refusal's explanation is a warning."""
-        self._count(usage)
+        self._count(stated)
         reason = delta.get("stop_reason")
         if reason and isinstance(reason, str):
             self._stop_reason = reason

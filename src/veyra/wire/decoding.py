@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
+from typing import ClassVar
 
 from veyra.errors import ProviderError
 from veyra.types import Event
@@ -105,6 +106,9 @@ class EventStream(Streamed):
     stream does.
     """
 
+    marker: ClassVar[bytes] = b""
+    """The data of a terminal event that is not JSON, where the dialect has one."""
+
     def __init__(self, origin: Origin, whole: WholeBody) -> None:
         super().__init__(origin)
         self._events = ServerEvents()
@@ -134,7 +138,7 @@ class EventStream(Streamed):
             return
         cut = False
         for name, body in self._events.close():
-            cut = not body.startswith(b"[") and read(body) is None
+            cut = body.strip() != self.marker and read(body) is None
             if not cut:
                 self.event(name, body, out)
         if not self.done:

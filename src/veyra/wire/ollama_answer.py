@@ -167,7 +167,7 @@ class _Answer:
         calls = self._calls.finished()
         reason = _FINISH.get(raw or "", "other")
         return Finish(
-            reason="tool_calls" if calls and reason == "stop" else reason,
+            reason="tool_calls" if calls and (reason == "stop" or raw is None) else reason,
             raw_reason=raw,
             usage=Usage(input_total=line.prompt_eval_count, output_total=line.eval_count),
             model=as_word(line.model),

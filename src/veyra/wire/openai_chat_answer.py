@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 
@@ -65,6 +65,8 @@ _MESSAGE: msgspec.json.Decoder[dict[str, Any] | None] = msgspec.json.Decoder(dic
 class ChatStream(EventStream):
     """Reads a stream of chunks."""
 
+    marker: ClassVar[bytes] = b"[DONE]"
+
     def __init__(self, origin: Origin, *, done_marker: bool) -> None:
         super().__init__(origin, ChatWhole(origin))
         self._answer = _Answer(origin)
@@ -77,7 +79,7 @@ class ChatStream(EventStream):
 
     def event(self, name: str, body: bytes, out: list[Event]) -> None:
         """Read a chunk, an error, or `[DONE]`."""
-        if body.startswith(b"[DONE]"):
+        if body.startswith(b"[") and body.strip() == self.marker:
             self.stop(out, cut=False, marked=True)
             return
         if name == "error":
@@ -222,7 +224,7 @@ class _Answer:
         Raises:
             ProviderError: the choice ended in an error.
         """
-        if choice.error:
+        if choice.error or choice.finish_reason == "error":
             raise reported(self._origin, msgspec.json.encode({"error": choice.error}), partial=self.partial)
         if choice.finish_reason and isinstance(choice.finish_reason, str):
             self.finish_reason = choice.finish_reason
@@ -338,7 +340,10 @@ def _details(stated: Mapping[str, Any], kind: str) -> Mapping[str, Any]:
 
 def _number(*values: object) -> int | None:
     """Return the first of the values that is a count."""
-    return next((value for value in values if type(value) is int and value >= 0), None)
+    for value in values:
+        if type(value) is int and value >= 0:
+            return value
+    return None
 
 
 def _thinking(value: object) -> list[str]:
