@@ -50,7 +50,7 @@ def reported(origin: Origin, body: bytes, *, partial: str = "") -> ProviderError
     inner = outer.get("error")
     fields = inner if isinstance(inner, dict) else outer
     details = fields.get("details")
-    code = details.get("error_code") if isinstance(details, dict) else fields.get("code")
+    code = as_word(details.get("error_code") if isinstance(details, dict) else fields.get("code"))
     word, stated = as_word(fields.get("type")), origin.head.status
     kind, usual = _BY_TYPE.get(word or "", (None, None))
     if stated < 400:
@@ -64,7 +64,7 @@ def reported(origin: Origin, body: bytes, *, partial: str = "") -> ProviderError
         kind or (by_status(stated) if stated >= 400 else ServerError),
         message if isinstance(message, str) and message else excerpt(body),
         provider_type=word,
-        provider_code=as_word(code),
+        provider_code=code,
         partial=partial,
         status=stated,
     )
