@@ -4,8 +4,8 @@ r"""A raw HTTP/1.1 server on loopback that does what it is told, byte for byte, 
         ...  # ask server.url
     assert server.requests[0].body == b"..."
 
-A play is a list of moves made for one request: bytes to send, a `threading.Event` to wait for, or one of STALL, CLOSE and
-RESET. After its last move the connection waits for its next request. Instead of a list of plays, a function from request to
+A play is a list of moves made for one request: bytes to send, a `threading.Event` to wait for, a function to call, or one
+of STALL, CLOSE and RESET. After its last move the connection waits for its next request. Instead of a list of plays, a function from request to
 play can be given. `in_thread` runs the same server on an event loop of its own, for tests that use several loops or none.
 """
 
@@ -31,7 +31,7 @@ class Act(Enum):
 
 
 STALL, CLOSE, RESET = Act.STALL, Act.CLOSE, Act.RESET
-Move: TypeAlias = bytes | threading.Event | Act
+Move: TypeAlias = bytes | threading.Event | Callable[[], object] | Act
 Play: TypeAlias = Sequence[Move]
 
 
@@ -179,6 +179,8 @@ async def _play(play: Play, reader: asyncio.StreamReader, writer: asyncio.Stream
             case Act.RESET:
                 _reset(writer)
                 return
+            case _:
+                move()
 
 
 async def _read_to_end(reader: asyncio.StreamReader) -> None:

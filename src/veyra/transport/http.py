@@ -209,7 +209,7 @@ class _Exchange(Incoming):
         request = self._request
         self._route = self._find_route(checks.check(request), request.url)
         session = await self._find_session()
-        token = _asking.set(self)
+        token = _asking.set(ref(self))
         try:
             self._response = await _sent(session, request, self._route)
         except BaseException as error:  # noqa: BLE001  (rule 3: nothing passes with the library's traceback)
@@ -298,8 +298,8 @@ class _Exchange(Incoming):
             self._line.abort()
 
 
-_asking: ContextVar[_Exchange] = ContextVar("asking")
-"""The exchange for which a connection is being made."""
+_asking: ContextVar[ref[_Exchange]] = ContextVar("asking")
+"""The exchange for which a connection is being made. Weak: the event loop keeps the context with the connection."""
 
 
 class _SecondTimeError(Exception):
@@ -319,8 +319,8 @@ class _Connector(aiohttp.TCPConnector):
         traces: list[Trace],
         timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109  (the library's signature)
     ) -> Connection:
-        exchange = _asking.get()
-        if exchange.is_connected:
+        exchange = _asking.get()()
+        if exchange is None or exchange.is_connected:
             raise _SecondTimeError
         while True:
             connection = await super().connect(req, traces, timeout)
@@ -336,7 +336,7 @@ class _Connector(aiohttp.TCPConnector):
         protocol, line = connection.protocol, connection.transport
         assert protocol is not None
         is_new = protocol not in self._users
-        if line is None or line.is_closing() or not (is_new or _is_quiet(line)):
+        if line is None or line.is_closing() or not (is_new or _is_idle(protocol, line)):
             connection.close()
             if is_new:
                 raise aiohttp.ServerDisconnectedError
@@ -354,8 +354,10 @@ class _Connector(aiohttp.TCPConnector):
             exchange.lost()
 
 
-def _is_quiet(line: asyncio.Transport) -> bool:
-    """Tell whether there is nothing to read: not the end of the stream, not an error, not a byte."""
+def _is_idle(protocol: ResponseHandler, line: asyncio.Transport) -> bool:
+    """Tell whether nothing came since the last answer: not the end of the stream, not an error, not a byte."""
+    if protocol.should_close:
+        return False
     number = line.get_extra_info("socket").fileno()
     if sys.platform == "win32":
         return not select.select([number], [], [], 0)[0]
@@ -501,7 +503,7 @@ def _untrusted(refusal: ssl.SSLCertVerificationError, route: _Route) -> Connecti
 
 def _tls_reason(error: Exception) -> str:
     """Return OpenSSL's reason for `error`, in brackets; nothing where TLS is not the matter."""
-    inner = _find(error, ssl.SSLError)
+    inner = _find(getattr(error, "os_error", error), ssl.SSLError)
     return f" ({inner.reason.lower().replace('_', ' ')})" if inner and inner.reason else ""
 
 
