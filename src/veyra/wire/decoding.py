@@ -12,7 +12,7 @@ from veyra.wire.base import Decoder
 from veyra.wire.failures import Origin, read
 from veyra.wire.framing import MESSAGE_LIMIT, ServerEvents, TooLongError
 
-_BODY_BEGINS = frozenset((b"{", b"[", b"<"))
+_BODY_BEGINS = frozenset((b"{", b"[", b'"', b"<"))
 _BOM = b"\xef\xbb\xbf"
 
 

@@ -81,8 +81,8 @@ class ChatStream(Streamed):
 
     def end(self, out: list[Event]) -> None:
         """Read a last line without an end, if it is whole; without `done` the answer was cut."""
-        rest = self._lines.close()
-        if read(rest) is not None:
+        rest = self._lines.close().strip()
+        if rest and (not rest.startswith(b"{") or read(rest) is not None):
             self.done = self._answer.add(rest, out)
         if not self.done:
             marker = "a line with done: true"
