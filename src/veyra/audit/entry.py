@@ -1,0 +1,363 @@
+"""What the log says: entries, their one line of JSON (the leaf), and the commitments to what is kept beside it.
+
+1. A leaf is one line of ASCII JSON, compact, its keys in the order of `SHAPES`, shorter than 65,536 bytes. Its bytes
+   are what is hashed and stored; nothing is ever serialised a second time to check it.
+2. Our own keys hold no float: nanoseconds are strings of digits. `attributes` holds OpenTelemetry GenAI names, sorted,
+   each a string, a number, a boolean, null or a list of strings. A float that is not finite is written as a string.
+3. No prompt and no answer is in a leaf. Bodies lie beside it; the leaf has of each its name, media type, size, coding
+   and commitment: HMAC-SHA-256 under a salt of 32 random bytes that lies with the body. So a guess at a body cannot be
+   confirmed without the salt, and a body can be forgotten while the leaf and its proof stay.
+4. `id` is a UUIDv7 of ours, `sid` the session (one process that has the log open), `wseq` the entry's number within
+   the session, from 0 without a gap.
+"""
+
+from __future__ import annotations
+
+import hmac
+import json
+import math
+import os
+import struct
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from json.encoder import encode_basestring_ascii as _quote
+from typing import Any, Final, NamedTuple
+
+from veyra.audit.tree import leaf_hash
+
+VERSION: Final = 1
+MAX_LEAF: Final = 65_535
+"""The most bytes a leaf may have: an entry bundle of tlog-tiles gives each a length of 16 bits."""
+MAX_VALUE: Final = 2_000
+"""The most characters of one string in an outcome's attributes: they come from a provider, and no answer may
+be without a record because its id is long."""
+SALT_SIZE: Final = 32
+
+INTENT: Final = "call.intent"
+OUTCOME: Final = "call.outcome"
+OPEN: Final = "session.open"
+CLOSE: Final = "session.close"
+RECOVERY: Final = "recovery"
+
+STATUSES: Final = ("ok", "error", "timeout", "cancelled", "incomplete")
+"""How an attempt may end; `abandoned` besides is for those whose process ended first."""
+ABANDONED: Final = "abandoned"
+
+_COMMON = ("v", "kind", "id", "sid", "wseq")
+SHAPES: Final[Mapping[str, tuple[str, ...]]] = {
+    INTENT: (*_COMMON, "call", "attempt", "t", "tm", "backend", "attributes", "parts"),
+    OUTCOME: (*_COMMON, "call", "attempt", "t", "tm", "backend", "intent", "status", "latency", "attributes", "parts"),
+    OPEN: (*_COMMON, "t", "tm", "pid", "mode"),
+    CLOSE: (*_COMMON, "t", "tm"),
+    RECOVERY: (*_COMMON, "t", "tm", "of", "session", "abandoned", "file", "segment", "offset", "size", "sha256"),
+}
+"""The keys of each kind, in order. A later version may add kinds, and keys after these; readers keep both."""
+
+_encode = json.JSONEncoder(ensure_ascii=True, allow_nan=False, separators=(",", ":"), sort_keys=True).encode
+_BLOB = struct.Struct(">B32sQ")
+_PLAIN = frozenset((str, int, bool, type(None)))
+_PART_OVERHEAD = len(',{"name":,"type":,"size":,"commit":"","enc":"identity"}') + 64 + 20
+_COMMON_OVERHEAD = len(',"sid":"","wseq":,"parts":[]}') + 36 + 20
+
+
+def new_id() -> str:
+    """Return a UUIDv7 (RFC 9562): milliseconds, then the fraction of the millisecond in 12 bits, then 62 random bits."""
+    milliseconds, rest = divmod(time.time_ns(), 1_000_000)
+    fraction = rest * 4096 // 1_000_000
+    noise = int.from_bytes(os.urandom(8)) & 0x3FFF_FFFF_FFFF_FFFF
+    number = (milliseconds & 0xFFFF_FFFF_FFFF) << 80 | 0x7000 << 64 | fraction << 64 | 0x8000_0000_0000_0000 | noise
+    text = f"{number:032x}"
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+@dataclass(frozen=True, slots=True)
+class BodyPart:
+    """A body to keep beside an entry: its exact bytes, under a name such as `request.wire` or `response.wire`."""
+
+    name: str
+    data: bytes = field(repr=False)
+    media_type: str
+
+
+class Attempt(NamedTuple):
+    """Which attempt of which call an intent or an outcome is about, and at which backend."""
+
+    call: str
+    number: int
+    backend: str
+
+
+class Draft(NamedTuple):
+    """An entry that waits for its place: all of it but `sid`, `wseq` and the commitments.
+
+    `attempt` is set for intents and outcomes, `intent` (the id of the intent it ends) for outcomes.
+    """
+
+    kind: str
+    id: str
+    body: str
+    parts: Sequence[BodyPart] = ()
+    attempt: Attempt | None = None
+    intent: str | None = None
+
+
+class Sealed(NamedTuple):
+    """An entry as it is written: the leaf, its RFC 6962 hash, and the blobs that lie beside it."""
+
+    draft: Draft
+    leaf: bytes
+    hash: bytes
+    blobs: bytes
+
+
+class Blob(NamedTuple):
+    """A body as it is kept: its salt, and its bytes in the coding that the leaf names."""
+
+    salt: bytes
+    data: bytes
+
+
+# ------------------------------------------------------------------------------------------------ writing
+
+
+def intent(attempt: Attempt, *, attributes: Mapping[str, object], parts: Sequence[BodyPart] = ()) -> Draft:
+    """Draft the entry that says: this attempt is about to be sent.
+
+    Raises:
+        ValueError: an attribute or a part cannot be written, or the leaf would be too long.
+    """
+    body = f"{_attempt(attempt)},{_attributes(attributes, limit=None)}"
+    return _checked(Draft(INTENT, new_id(), body, parts, attempt))
+
+
+def outcome(
+    attempt: Attempt,
+    *,
+    intent: str,
+    status: str,
+    latency_ns: int | None,
+    attributes: Mapping[str, object],
+    parts: Sequence[BodyPart] = (),
+) -> Draft:
+    """Draft the entry that says how the attempt of the intent `intent` ended.
+
+    A string among the attributes that is longer than `MAX_VALUE` characters is cut there, and its name is listed
+    in the attribute `veyra.truncated`.
+
+    Raises:
+        ValueError: an attribute or a part cannot be written, or the leaf would be too long.
+    """
+    latency = "null" if latency_ns is None else f'"{latency_ns:d}"'
+    end = f'"intent":{_quote(intent)},"status":{_quote(status)},"latency":{latency}'
+    body = f"{_attempt(attempt)},{end},{_attributes(attributes, limit=MAX_VALUE)}"
+    return _checked(Draft(OUTCOME, new_id(), body, parts, attempt, intent))
+
+
+def abandoned(attempt: Attempt, *, intent: str) -> Draft:
+    """Draft the outcome of an intent whose process, or whose log, ended before it did."""
+    return outcome(attempt, intent=intent, status=ABANDONED, latency_ns=None, attributes={})
+
+
+def session_open(*, pid: int, mode: str) -> Draft:
+    """Draft the first entry of a session."""
+    return Draft(OPEN, new_id(), f'{_times()},"pid":{pid:d},"mode":{_quote(mode)}')
+
+
+def session_close() -> Draft:
+    """Draft the last entry of a session."""
+    return Draft(CLOSE, new_id(), _times())
+
+
+def recovered_session(*, session: str, abandoned: int) -> Draft:
+    """Draft the entry that says: this session died, and so many of its intents were marked abandoned."""
+    body = f'"of":"session","session":{_quote(session)},"abandoned":{abandoned:d}'
+    nothing = '"file":null,"segment":null,"offset":null,"size":null,"sha256":null'
+    return Draft(RECOVERY, new_id(), f"{_times()},{body},{nothing}")
+
+
+def recovered_tail(*, file: str, segment: int, offset: int, size: int, digest: str) -> Draft:
+    """Draft the entry that says: these torn bytes at a segment's end were set aside in `file`."""
+    where = f'"file":{_quote(file)},"segment":{segment:d},"offset":{offset:d},"size":{size:d},"sha256":{_quote(digest)}'
+    return Draft(RECOVERY, new_id(), f'{_times()},"of":"tail","session":null,"abandoned":null,{where}')
+
+
+def seal(draft: Draft, sid: str, wseq: int) -> Sealed:
+    """Give a draft its place in a session: commit to its parts and write its leaf."""
+    head = f'{{"v":{VERSION},"kind":"{draft.kind}","id":"{draft.id}","sid":"{sid}","wseq":{wseq},{draft.body}'
+    if draft.kind is not INTENT and draft.kind is not OUTCOME:
+        leaf = f"{head}}}".encode("ascii")
+        return Sealed(draft, leaf, leaf_hash(leaf), b"")
+    described: list[str] = []
+    blobs: list[bytes] = []
+    for part in draft.parts:
+        salt = os.urandom(SALT_SIZE)
+        size = len(part.data)
+        proof = commit(salt, part.name, part.data).hex()
+        described.append(
+            f'{{"name":{_quote(part.name)},"type":{_quote(part.media_type)},"size":{size},"commit":"{proof}","enc":"identity"}}'
+        )
+        blobs += (_BLOB.pack(0, salt, size), part.data)
+    leaf = f'{head},"parts":[{",".join(described)}]}}'.encode("ascii")
+    return Sealed(draft, leaf, leaf_hash(leaf), b"".join(blobs))
+
+
+def commit(salt: bytes, name: str, data: bytes) -> bytes:
+    """Return the commitment to a part: HMAC-SHA-256(salt, "veyra.part.v1" || 0 || name || 0 || u64 length || data)."""
+    return hmac.digest(salt, b"veyra.part.v1\0%b\0%b%b" % (name.encode("ascii"), len(data).to_bytes(8), data), "sha256")
+
+
+def _attempt(attempt: Attempt) -> str:
+    call, number, backend = attempt
+    return f'"call":{_quote(call)},"attempt":{number:d},{_times()},"backend":{_quote(backend)}'
+
+
+def _times() -> str:
+    return f'"t":"{time.time_ns()}","tm":"{time.monotonic_ns()}"'
+
+
+def _attributes(attributes: Mapping[str, object], *, limit: int | None) -> str:
+    values: dict[str, object] = {}
+    cut: list[str] = []
+    for name, value in attributes.items():
+        values[name] = value if type(value) in _PLAIN else _value(name, value)
+        if limit is not None and isinstance(value, str) and len(value) > limit:
+            values[name] = value[:limit]
+            cut.append(name)
+    if cut:
+        values["veyra.truncated"] = cut
+    return f'"attributes":{_encode(values)}'
+
+
+def _value(name: str, value: object) -> object:
+    match value:
+        case float():
+            return value if math.isfinite(value) else repr(value)
+        case list() | tuple() if all(isinstance(item, str) for item in value):
+            return list(value)
+        case str() | int():
+            return value
+    msg = (
+        f"the attribute {name!r} is a {type(value).__name__}; it may be a str, int, float, bool, None or a list of str"
+    )
+    raise ValueError(msg)
+
+
+def _checked(draft: Draft) -> Draft:
+    length = len(draft.kind) + len(draft.id) + len(draft.body) + _COMMON_OVERHEAD + 40
+    for part in draft.parts:
+        if not part.name.isascii() or not part.name.isprintable():
+            msg = f"the name of a part is printable ASCII, not {part.name!r}"
+            raise ValueError(msg)
+        length += len(_quote(part.name)) + len(_quote(part.media_type)) + _PART_OVERHEAD
+    if length > MAX_LEAF:
+        msg = f"an entry of {length:,} bytes is too long for the log (at most {MAX_LEAF:,}); shorten its attributes"
+        raise ValueError(msg)
+    return draft
+
+
+# ------------------------------------------------------------------------------------------------ reading
+
+
+def parse(leaf: bytes) -> dict[str, Any]:
+    """Return a leaf's JSON object.
+
+    Raises:
+        ValueError: it is not one line of ASCII JSON with an object, or a key comes twice, or it is too long,
+            or it is of a kind known here and does not have that kind's keys in their order.
+    """
+    if len(leaf) > MAX_LEAF or not leaf.isascii() or b"\n" in leaf:
+        msg = f"a leaf is one line of ASCII, at most {MAX_LEAF:,} bytes"
+        raise ValueError(msg)
+    try:
+        value = _decode(leaf.decode("ascii"))
+    except RecursionError:
+        msg = "a leaf is nested too deeply"
+        raise ValueError(msg) from None
+    if not isinstance(value, dict):
+        msg = "a leaf is a JSON object"
+        raise ValueError(msg)  # noqa: TRY004  (callers ask whether the bytes are a leaf, not for a type)
+    shape = SHAPES.get(kind) if isinstance(kind := value.get("kind"), str) else _COMMON
+    shape = shape or _COMMON
+    if tuple(value)[: len(shape)] != shape or value["v"] != VERSION:
+        msg = f"a leaf of version {VERSION} and its kind has the keys {', '.join(shape)}, in this order"
+        raise ValueError(msg)
+    _check_types(value)
+    return value
+
+
+def parse_blobs(data: bytes) -> list[Blob]:
+    """Return the bodies that lie beside a leaf.
+
+    Raises:
+        ValueError: the bytes are not a row of blobs.
+    """
+    blobs: list[Blob] = []
+    offset = 0
+    while offset < len(data):
+        if len(data) - offset < _BLOB.size:
+            msg = "a blob is cut short"
+            raise ValueError(msg)
+        state, salt, size = _BLOB.unpack_from(data, offset)
+        offset += _BLOB.size
+        if state != 0 or size > len(data) - offset:
+            msg = "a blob is of an unknown state or longer than what is there"
+            raise ValueError(msg)
+        blobs.append(Blob(salt, data[offset : offset + size]))
+        offset += size
+    return blobs
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) != len(pairs):
+        msg = "a key comes twice in a leaf"
+        raise ValueError(msg)
+    return value
+
+
+def _constant(name: str) -> None:
+    msg = f"{name} is no JSON"
+    raise ValueError(msg)
+
+
+_decode = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_constant).decode
+
+
+def _check_types(leaf: Mapping[str, Any]) -> None:
+    right = isinstance(leaf["id"], str) and isinstance(leaf["sid"], str) and _is_count(leaf["wseq"])
+    if right and leaf["kind"] in {INTENT, OUTCOME}:
+        right = (
+            isinstance(leaf["call"], str)
+            and _is_count(leaf["attempt"])
+            and _is_nanoseconds(leaf["t"])
+            and isinstance(leaf["backend"], str)
+            and isinstance(leaf["attributes"], dict)
+            and isinstance(leaf["parts"], list)
+            and all(map(_is_part, leaf["parts"]))
+        )
+    if right and leaf["kind"] == OUTCOME:
+        latency = leaf["latency"]
+        right = (
+            isinstance(leaf["intent"], str)
+            and (leaf["status"] in STATUSES or leaf["status"] == ABANDONED)
+            and (latency is None or _is_nanoseconds(latency))
+        )
+    if not right:
+        msg = "a leaf has a value of the wrong type"
+        raise ValueError(msg)
+
+
+def _is_count(value: object) -> bool:
+    return type(value) is int and value >= 0
+
+
+def _is_nanoseconds(value: object) -> bool:
+    return isinstance(value, str) and value.isdecimal() and len(value) <= 20
+
+
+def _is_part(value: object) -> bool:
+    match value:
+        case {"name": str(), "type": str(), "size": int() as size, "commit": str(), "enc": str()}:
+            return _is_count(size)
+    return False

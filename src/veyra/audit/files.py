@@ -1,0 +1,76 @@
+"""The file operations that durability rests on; each says which system calls make it durable."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+if sys.platform == "darwin":
+    import fcntl
+
+    def sync_data(fd: int) -> None:
+        """Make the file's bytes and length durable: F_FULLFSYNC, as macOS leaves fsync in the drive's cache."""
+        fcntl.fcntl(fd, fcntl.F_FULLFSYNC)
+
+else:
+
+    def sync_data(fd: int) -> None:
+        """Make the file's bytes and length durable: fdatasync."""
+        os.fdatasync(fd)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a directory durable: open, fsync, close."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a directory of mode 0700 and what is missing above it, durably: mkdir, fsync of the parent of each new one.
+
+    A directory that is there already stays as it is.
+    """
+    missing = []
+    while not folder.is_dir():
+        missing.append(folder)
+        folder = folder.parent
+    for new in reversed(missing):
+        with contextlib.suppress(FileExistsError if new.is_dir() else ()):
+            new.mkdir(mode=0o700)
+        sync_folder(new.parent)
+
+
+def write_all(fd: int, data: bytes) -> int:
+    """Append `data`; return how many bytes were written. Durable only after `sync_data`."""
+    view, written = memoryview(data), 0
+    while written < len(data):
+        written += os.write(fd, view[written:])
+    return written
+
+
+@contextlib.contextmanager
+def created(path: Path) -> Iterator[int]:
+    """Create the file `path` of mode 0600 in one step, durably, or not at all.
+
+    The block writes to a file beside it. Then: fdatasync, close, rename, fsync of the directory. Where the block or
+    one of these fails, the file beside it is removed.
+    """
+    beside = path.with_name(f"{path.name}.{os.getpid()}.new")
+    fd = os.open(beside, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            yield fd
+            sync_data(fd)
+        finally:
+            os.close(fd)
+        beside.rename(path)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)

@@ -1,0 +1,210 @@
+"""The frame around an entry in a segment, and how frames are told from what a crash or a hand left.
+
+    header   44 bytes  magic, version, flags, seq, lengths of leaf and blobs, CRC of each, CRC of the header
+    leaf               one line of JSON
+    blobs              the bodies that lie beside it
+    trailer  20 bytes  length of the whole frame, CRC of the header again, end magic
+
+Numbers are big-endian. CRC-32 finds a torn write and a flipped bit; that nobody changed what is there only the tree
+can say. The header's CRC covers the CRCs of leaf and blobs, and so the whole frame: only 64 bytes depend on the
+sequence number, and everything else is computed before the log's lock is taken.
+
+Frames are found by going forward from a place that is known to be good, by length. Bytes inside a body that look
+like a frame are therefore never taken for one.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Iterator
+from typing import Final, NamedTuple
+from zlib import crc32
+
+from veyra.audit.entry import MAX_LEAF, Sealed
+
+MAGIC: Final = b"\x89VEYRA\r\n"
+END: Final = b"VEYRAEND"
+VERSION: Final = 1
+_FIELDS = struct.Struct(">8sHHQIQII")
+_CRC = struct.Struct(">I")
+_TRAILER = struct.Struct(">QI8s")
+HEADER_SIZE: Final = _FIELDS.size + _CRC.size
+OVERHEAD: Final = HEADER_SIZE + _TRAILER.size
+_CHUNK = 1 << 20
+
+
+class Frame(NamedTuple):
+    """A frame that was read: `offset` and `end` are its place in the file.
+
+    `blobs` is None where the scan was told to leave the bodies unread, and so unchecked.
+    """
+
+    seq: int
+    offset: int
+    end: int
+    leaf: bytes
+    blobs: bytes | None
+
+    @property
+    def blobs_range(self) -> tuple[int, int]:
+        """Where in the file the bodies begin and end."""
+        return self.offset + HEADER_SIZE + len(self.leaf), self.end - _TRAILER.size
+
+
+class Damage(NamedTuple):
+    """Bytes that are no frame, where one should begin.
+
+    `torn` is True where they can be what an interrupted append left: the frame is cut by the end of the file, or
+    no frame follows it.
+    """
+
+    offset: int
+    reason: str
+    torn: bool
+
+
+class _Header(NamedTuple):
+    seq: int
+    leaf_size: int
+    blobs_size: int
+    leaf_crc: int
+    blobs_crc: int
+    crc: int
+
+    @property
+    def size(self) -> int:
+        return OVERHEAD + self.leaf_size + self.blobs_size
+
+
+def encode(seq: int, entry: Sealed) -> bytes:
+    """Return the frame of `entry` at the place `seq` of the log."""
+    fields = _FIELDS.pack(
+        MAGIC, VERSION, 0, seq, len(entry.leaf), len(entry.blobs), crc32(entry.leaf), crc32(entry.blobs)
+    )
+    check = crc32(fields)
+    size = OVERHEAD + len(entry.leaf) + len(entry.blobs)
+    return b"".join((fields, _CRC.pack(check), entry.leaf, entry.blobs, _TRAILER.pack(size, check, END)))
+
+
+class Scan:
+    """The frames of a file from `start` to `end`, in order, the first one having the sequence number `seq`.
+
+    Iterating ends at the end of the range, or at the first bytes that are no valid frame with the next sequence
+    number; then `damage` says what is there. It ends on any input, in time proportional to the range.
+
+    Args:
+        fd: a file open for reading; its position is neither used nor moved.
+        start, end: the range, in bytes.
+        seq: the sequence number of the frame at `start`.
+        blobs: read and check the bodies too. Without, a frame's `blobs` is None.
+    """
+
+    def __init__(self, fd: int, start: int, end: int, seq: int, *, blobs: bool = True) -> None:
+        self._fd = fd
+        self._end = end
+        self._with_blobs = blobs
+        self._buffer = b""
+        self._base = start
+        self.offset = start
+        self.seq = seq
+        self.damage: Damage | None = None
+
+    def __iter__(self) -> Iterator[Frame]:
+        while self.offset < self._end:
+            read = self._frame()
+            if isinstance(read, str):
+                self.damage = Damage(self.offset, read, self._is_torn())
+                return
+            self.offset = read.end
+            self.seq += 1
+            yield read
+
+    def _frame(self) -> Frame | str:
+        """Return the frame at `offset`, or what is wrong with the bytes there."""
+        header = _parse(self._bytes(self.offset, HEADER_SIZE))
+        if isinstance(header, str):
+            return header
+        if header.seq != self.seq:
+            return f"a frame numbered {header.seq} where {self.seq} is due"
+        end = self.offset + header.size
+        if end > self._end:
+            return "a frame is cut short"
+        at = self.offset + HEADER_SIZE
+        leaf = self._bytes(at, header.leaf_size)
+        if crc32(leaf) != header.leaf_crc:
+            return "the leaf does not agree with its CRC"
+        at += header.leaf_size
+        blobs = None
+        if self._with_blobs:
+            blobs = self._bytes(at, header.blobs_size)
+            if crc32(blobs) != header.blobs_crc:
+                return "the bodies do not agree with their CRC"
+        trailer = self._bytes(end - _TRAILER.size, _TRAILER.size)
+        if trailer != _TRAILER.pack(header.size, header.crc, END):
+            return "the trailer does not agree with the header"
+        return Frame(header.seq, self.offset, end, leaf, blobs)
+
+    def _bytes(self, offset: int, size: int) -> bytes:
+        """Return `size` bytes at `offset`, fewer where the range ends first; read ahead in large pieces."""
+        size = min(size, self._end - offset)
+        at = offset - self._base
+        if at + size > len(self._buffer) or at < 0:
+            self._base, at = offset, 0
+            self._buffer = _pread(self._fd, offset, min(max(size, _CHUNK), self._end - offset))
+        return self._buffer[at : at + size]
+
+    def _is_torn(self) -> bool:
+        """Tell whether the bytes at `offset` can be the rest of one interrupted append."""
+        header = _parse(self._bytes(self.offset, HEADER_SIZE))
+        if isinstance(header, str):
+            return not self._frame_after(self.offset + 1)
+        if header.seq != self.seq:
+            return False
+        end = self.offset + header.size
+        return end > self._end or not self._frame_after(end)
+
+    def _frame_after(self, start: int) -> bool:
+        """Tell whether a later frame of this log begins at or after `start`.
+
+        Only header and trailer are looked at: bounded work for each place where the magic stands.
+        """
+        while start < self._end:
+            piece = self._bytes(start, _CHUNK)
+            at = piece.find(MAGIC)
+            if at < 0:
+                start += max(len(piece) - len(MAGIC) + 1, 1)
+                continue
+            start += at
+            header = _parse(_pread(self._fd, start, min(HEADER_SIZE, self._end - start)))
+            if not isinstance(header, str) and header.seq > self.seq and start + header.size <= self._end:
+                trailer = _pread(self._fd, start + header.size - _TRAILER.size, _TRAILER.size)
+                if trailer == _TRAILER.pack(header.size, header.crc, END):
+                    return True
+            start += 1
+        return False
+
+
+def _parse(data: bytes) -> _Header | str:
+    """Return the header in `data`, or what is wrong with it."""
+    if len(data) < HEADER_SIZE:
+        return "a frame's header is cut short"
+    magic, version, flags, seq, leaf_size, blobs_size, leaf_crc, blobs_crc = _FIELDS.unpack_from(data)
+    if magic != MAGIC:
+        return "no frame begins here"
+    (check,) = _CRC.unpack_from(data, _FIELDS.size)
+    if crc32(data[: _FIELDS.size]) != check:
+        return "a frame's header does not agree with its CRC"
+    if version != VERSION or flags != 0 or not 0 < leaf_size <= MAX_LEAF:
+        return f"a frame of version {version} with flags {flags} and a leaf of {leaf_size} bytes is not known here"
+    return _Header(seq, leaf_size, blobs_size, leaf_crc, blobs_crc, check)
+
+
+def _pread(fd: int, offset: int, size: int) -> bytes:
+    data = os.pread(fd, size, offset)
+    while len(data) < size:
+        more = os.pread(fd, size - len(data), offset + len(data))
+        if not more:
+            break
+        data += more
+    return data

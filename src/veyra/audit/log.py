@@ -1,0 +1,288 @@
+"""`AuditLog`: where intents and outcomes are recorded before a call goes on."""
+
+from __future__ import annotations
+
+import atexit
+import errno
+import os
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+from weakref import WeakSet
+
+from veyra.audit import entry, read
+from veyra.audit.entry import STATUSES, Attempt, BodyPart, Draft
+from veyra.audit.memory import Memory
+from veyra.audit.read import AttemptRow, Entry
+from veyra.audit.verify import Report, verify, verify_memory
+from veyra.audit.writer import Result, Waiting, Writer
+from veyra.errors import AuditError, AuditUnavailableError, AuditWriteError
+from veyra.types import Receipt
+
+if TYPE_CHECKING:
+    from asyncio import Future
+
+_HINTS = {
+    errno.EACCES: "make it writable for this user, or choose another directory",
+    errno.EPERM: "make it writable for this user, or choose another directory",
+    errno.EROFS: "choose a directory on a disk that can be written",
+    errno.ENOTDIR: "a file stands where a directory is needed; choose another directory",
+    errno.EEXIST: "a file stands where a directory is needed; choose another directory",
+    errno.ENOSPC: "the disk is full; make room, or choose a directory on another disk",
+    errno.EDQUOT: "the quota is used up; make room, or choose a directory on another disk",
+}
+
+
+class AuditLog:
+    """A log of calls in one directory, or in memory.
+
+    Making one touches nothing: the directory is made and opened with the first entry, on a thread of its own. It may
+    be used from several threads and event loops, in several processes at once, and on both sides of a fork. A process
+    that ends closes its logs.
+
+    Args:
+        directory: where the log is, or will be made (mode 0700, files 0600).
+    """
+
+    def __init__(self, directory: str | os.PathLike[str]) -> None:
+        self._directory: Path | None = Path(os.path.abspath(directory))  # noqa: PTH100  (touches no file)
+        self._memory: Memory | None = None
+        self._writer: Writer | None = None
+        self._lock = threading.Lock()
+        _LOGS.add(self)
+
+    @classmethod
+    def memory(cls) -> Self:
+        """Return a log that keeps its entries in memory: no file, no thread, and appending never waits."""
+        log = cls("")
+        log._directory = None
+        log._memory = Memory(os.getpid())
+        return log
+
+    @classmethod
+    def shared(cls, directory: str | os.PathLike[str]) -> AuditLog:
+        """Return this process's one log for `directory`."""
+        path = os.path.abspath(directory)  # noqa: PTH100  (touches no file)
+        with _SHARED_LOCK:
+            log = _SHARED.get(path)
+            if log is None:
+                log = _SHARED[path] = AuditLog(path)
+            return log
+
+    @property
+    def directory(self) -> Path | None:
+        """Where the log is, absolute; None for a log in memory."""
+        return self._directory
+
+    def __repr__(self) -> str:
+        return f"<AuditLog {'in memory' if self._directory is None else f'at {self._directory}'}>"
+
+    # ------------------------------------------------------------------------------------------ recording
+
+    async def intent(
+        self,
+        *,
+        call: str,
+        attempt: int,
+        backend: str,
+        attributes: Mapping[str, object],
+        parts: Sequence[BodyPart] = (),
+    ) -> Receipt:
+        """Record that an attempt is about to be sent; return when that is durable.
+
+        The entry is queued before the first suspension. Where the caller is cancelled while it waits, nothing will
+        be sent, and the attempt's outcome is recorded here as `cancelled`.
+
+        Args:
+            call: the id of the call; attempt: which try of it, from 1.
+            backend: the name of the backend.
+            attributes: OpenTelemetry GenAI names; values str, int, float, bool, None or a list of str. Without content.
+            parts: the bodies to keep beside the entry.
+
+        Raises:
+            AuditUnavailableError: it could not be recorded; the caller must not send.
+        """
+        which = Attempt(call, attempt, backend)
+        try:
+            draft = entry.intent(which, attributes=attributes, parts=tuple(parts))
+        except (TypeError, ValueError) as error:
+            raise self._unavailable(error) from error
+        if self._memory is not None:
+            return self._memory.append(draft)
+        waiting = self._queue(draft)
+        try:
+            result = await waiting
+        except BaseException:
+            unsent = {"veyra.sent": False}
+            self._put(entry.outcome(which, intent=draft.id, status="cancelled", latency_ns=None, attributes=unsent))
+            raise
+        if isinstance(result, Receipt):
+            return result
+        raise self._unavailable(result) from result
+
+    async def outcome(
+        self,
+        *,
+        intent: Receipt,
+        call: str,
+        attempt: int,
+        backend: str,
+        status: str,
+        latency_ns: int,
+        attributes: Mapping[str, object],
+        parts: Sequence[BodyPart] = (),
+    ) -> Receipt:
+        """Record how the attempt of `intent` ended; return when that is durable.
+
+        The entry is queued before the first suspension: it is written even if the caller is cancelled meanwhile.
+        A string among the attributes is cut after 2,000 characters and its name listed in `veyra.truncated`.
+
+        Args:
+            intent: what `intent` returned; it takes one outcome.
+            status: `ok`, `error`, `timeout`, `cancelled` or `incomplete`.
+            latency_ns: nanoseconds from the attempt's start to its end.
+            call, attempt, backend, attributes, parts: as for `intent`.
+
+        Raises:
+            AuditWriteError: it could not be recorded.
+        """
+        try:
+            if status not in STATUSES:
+                msg = f"an outcome's status is one of {', '.join(STATUSES)}, not {status!r}"
+                raise ValueError(msg)  # noqa: TRY301  (one place says what could not be recorded)
+            draft = entry.outcome(
+                Attempt(call, attempt, backend),
+                intent=intent.id,
+                status=status,
+                latency_ns=latency_ns,
+                attributes=attributes,
+                parts=tuple(parts),
+            )
+            result: Result = self._memory.append(draft) if self._memory is not None else await self._queue(draft)
+        except (TypeError, ValueError, LookupError) as error:
+            result = error
+        if isinstance(result, Receipt):
+            return result
+        raise self._unwritten(result) from result
+
+    def _queue(self, draft: Draft) -> Future[Result]:
+        from asyncio import get_running_loop  # noqa: PLC0415  (importing the log loads no asyncio; a caller has it)
+
+        loop = get_running_loop()
+        future: Future[Result] = loop.create_future()
+        self._put(draft, Waiting(draft, loop, future))
+        return future
+
+    def _put(self, draft: Draft, waiting: Waiting | None = None) -> None:
+        with self._lock:
+            if self._writer is None:
+                assert self._directory is not None
+                self._writer = Writer(self._directory)
+                self._writer.start()
+                _OPEN.add(self)
+            self._writer.put(waiting or Waiting(draft))
+
+    # -------------------------------------------------------------------------------------------- reading
+
+    def entries(self) -> Iterator[Entry]:
+        """Return the entries in order, as far as they are written. Errors: as `read.read_entries`."""
+        if self._memory is not None:
+            return read.memory_entries(self._memory.entries)
+        assert self._directory is not None
+        return read.read_entries(self._directory)
+
+    def attempts(self) -> Iterator[AttemptRow]:
+        """Return one row for each intent, in order, with its outcome. Errors: as `read.read_entries`."""
+        return read.joined(self.entries())
+
+    def verify(self) -> Report:
+        """Check the log as it is written: see `verify.verify`."""
+        if self._memory is not None:
+            return verify_memory(self._memory.origin, self._memory.entries)
+        assert self._directory is not None
+        return verify(self._directory)
+
+    # -------------------------------------------------------------------------------------------- closing
+
+    def close(self) -> None:
+        """Write what is queued, mark intents without an outcome as abandoned, end the session, write a checkpoint.
+
+        Safe to call twice, and from any thread. An entry recorded afterwards opens the log again, in a new session.
+        """
+        with self._lock:
+            writer, self._writer = self._writer, None
+            _OPEN.discard(self)
+        if writer is not None:
+            writer.close()
+
+    async def aclose(self) -> None:
+        """Do what `close` does, without holding up the event loop."""
+        from asyncio import to_thread  # noqa: PLC0415  (as in _queue)
+
+        await to_thread(self.close)
+
+    # --------------------------------------------------------------------------------------------- errors
+
+    def _unavailable(self, cause: Exception) -> AuditUnavailableError:
+        if isinstance(cause, AuditUnavailableError):
+            return type(cause)(f"{cause.message} Nothing was sent.")
+        return AuditUnavailableError(f"{self._refusal(cause)} Nothing was sent.")
+
+    def _unwritten(self, cause: Exception) -> AuditWriteError:
+        return AuditWriteError(f"{self._refusal(cause)} The outcome of the call is not on record.")
+
+    def _refusal(self, cause: Exception) -> str:
+        if isinstance(cause, AuditError):
+            return cause.message
+        where = "in memory" if self._directory is None else f"at {self._directory}"
+        if isinstance(cause, OSError):
+            hint = _HINTS.get(cause.errno or 0, "see that the directory is there and can be written")
+            return f"the audit log {where} cannot be written ({cause.strerror or cause}): {hint}."
+        return f"the audit log {where} does not take this entry: {cause}."
+
+
+# --------------------------------------------------------------------------------------- exit and fork
+
+_LOGS: WeakSet[AuditLog] = WeakSet()
+_OPEN: set[AuditLog] = set()
+"""The logs with a session: they are kept until they are closed, at the latest at exit."""
+_SHARED: dict[str, AuditLog] = {}
+_SHARED_LOCK = threading.Lock()
+_resting: list[threading.Lock] = []
+
+
+def _close_all() -> None:
+    for log in list(_OPEN):
+        log.close()
+
+
+def _before_fork() -> None:
+    """Wait until no log is in the middle of something, and keep it so."""
+    _SHARED_LOCK.acquire()
+    _resting.append(_SHARED_LOCK)
+    for log in list(_LOGS):
+        log._lock.acquire()
+        _resting.append(log._lock)
+        if log._writer is not None:
+            log._writer.busy.acquire()
+            _resting.append(log._writer.busy)
+
+
+def _after_fork() -> None:
+    while _resting:
+        _resting.pop().release()
+
+
+def _after_fork_in_child() -> None:
+    """Leave to the parent what is the parent's: the child opens a session of its own with its next entry."""
+    for log in _OPEN:
+        writer, log._writer = log._writer, None
+        if writer is not None:
+            writer.forget()
+    _OPEN.clear()
+    _after_fork()
+
+
+atexit.register(_close_all)
+os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork_in_child)

@@ -1,0 +1,70 @@
+"""Torn bytes at a segment's end: set aside, never thrown away, and recorded.
+
+They are first moved to `quarantine/SEGMENT-OFFSET-ID.pending`. When the `recovery` entry that names and hashes them is
+durable, the file becomes `.torn`. A crash between the two leaves the `.pending` file for the next opening to record.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from hashlib import sha256
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from veyra.audit.entry import Draft, new_id, recovered_tail
+from veyra.audit.files import created, make_folder, sync_data, write_all
+
+FOLDER: Final = "quarantine"
+_PENDING: Final = ".pending"
+_TORN: Final = ".torn"
+
+
+class Tail(NamedTuple):
+    """Torn bytes in quarantine that no recovery entry is known to name."""
+
+    path: Path
+    segment: int
+    offset: int
+
+    def draft(self) -> Draft:
+        """Draft the recovery entry: where the bytes were, where they are, their number and SHA-256.
+
+        A torn frame that holds any byte of a body holds its salt too, so the hash confirms no guess at the body.
+        """
+        data = self.path.read_bytes()
+        return recovered_tail(
+            file=f"{FOLDER}/{self.path.stem}{_TORN}",
+            segment=self.segment,
+            offset=self.offset,
+            size=len(data),
+            digest=sha256(data).hexdigest(),
+        )
+
+    def settle(self) -> None:
+        """Note that the recovery entry is durable: rename. Another process may have done the same."""
+        with contextlib.suppress(FileNotFoundError):
+            self.path.rename(self.path.with_suffix(_TORN))
+
+
+def set_aside(directory: Path, fd: int, segment: int, offset: int) -> None:
+    """Move the bytes of the segment `fd` from `offset` on into quarantine (the log's lock is held).
+
+    Durable: the new file (`created`), then ftruncate and fdatasync of the segment.
+    """
+    folder = directory / FOLDER
+    make_folder(folder)
+    size = os.fstat(fd).st_size - offset
+    with created(folder / f"{segment:08d}-{offset}-{new_id()}{_PENDING}") as torn:
+        write_all(torn, os.pread(fd, size, offset))
+    os.ftruncate(fd, offset)
+    sync_data(fd)
+
+
+def pending(directory: Path) -> list[Tail]:
+    """Return what lies in quarantine without a recovery entry."""
+    tails: list[Tail] = []
+    for path in sorted((directory / FOLDER).glob(f"*{_PENDING}")):
+        segment, offset, _ = path.stem.split("-", 2)
+        tails.append(Tail(path, int(segment), int(offset)))
+    return tails

@@ -1,0 +1,32 @@
+"""What a dead session left: the intents that its process did not live to end."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from veyra.audit.entry import ABANDONED, CLOSE, INTENT, OUTCOME, Attempt, parse
+from veyra.audit.sessions import Claim
+from veyra.audit.walk import Walk
+
+
+def orphans(directory: Path, claim: Claim) -> dict[str, Attempt] | None:
+    """Return the intents of a dead session that have no outcome, by id; None where the session had ended well.
+
+    Those that an earlier recovery, itself cut short, has already marked as abandoned are left out.
+    """
+    own = f'"sid":"{claim.session}"'.encode("ascii", "replace")
+    marked = f'"status":"{ABANDONED}"'.encode()
+    left: dict[str, Attempt] = {}
+    for _, frame in Walk(directory, claim.first):
+        if own not in frame.leaf and marked not in frame.leaf:
+            continue
+        leaf = parse(frame.leaf)
+        if leaf["kind"] == OUTCOME:
+            left.pop(leaf["intent"], None)
+        elif leaf["sid"] != claim.session:
+            continue
+        elif leaf["kind"] == INTENT:
+            left[leaf["id"]] = Attempt(leaf["call"], leaf["attempt"], leaf["backend"])
+        elif leaf["kind"] == CLOSE:
+            return None
+    return left

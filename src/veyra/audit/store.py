@@ -1,0 +1,408 @@
+"""The log's files, as one process's session sees them. Every public method blocks; `writer.py` calls them.
+
+    lock             held (flock) while somebody looks at the log's end and appends to it
+    seg/             the truth: frames, see segment.py and frame.py
+    sessions/        who has the log open, see sessions.py
+    quarantine/      torn bytes that recovery set aside, see quarantine.py
+    checkpoint       size and root at a recent moment, and the tree then: see saved.py
+    state
+
+1. Appending: lock, take in what other processes appended, number the frames, one write, unlock. Durable after
+   `sync`, an fdatasync outside the lock: it covers what everybody wrote to the file before it.
+2. A frame that is whole in the file is never removed, whoever wrote it and whether or not it was acknowledged.
+3. An fdatasync that failed is never tried again on the same file: the kernel may have dropped the pages and report
+   success the next time. A new segment is begun at the last place known to be durable, and what stood after it is
+   written there again. Whoever else had appended to the old one finds the new one after its own sync, and sees
+   whether it holds all that it had written.
+4. A sealed segment is durable: it is synced before the next one appears.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from veyra.audit import quarantine, saved, segment, sessions
+from veyra.audit.checkpoint import Checkpoint
+from veyra.audit.entry import Sealed, new_id
+from veyra.audit.files import created, make_folder, sync_data, write_all
+from veyra.audit.frame import Scan, encode
+from veyra.audit.segment import Head
+from veyra.audit.sessions import Claim
+from veyra.audit.tree import Tree, leaf_hash
+from veyra.errors import AuditCorruptError
+
+SEGMENT_SIZE: Final = 64 << 20
+SEGMENT_AGE_NS: Final = 24 * 3600 * 10**9
+_SYNC_TRIES = 3
+
+
+class TornTailError(Exception):
+    """The log ends in bytes that an interrupted append left; `Store.set_aside` moves them away."""
+
+
+class Placed:
+    """An entry in the log and its sequence number, final once `Store.sync` has returned."""
+
+    __slots__ = ("entry", "seq")
+
+    def __init__(self, entry: Sealed) -> None:
+        self.entry = entry
+        self.seq = -1
+
+
+class _Mark(NamedTuple):
+    """A place in the open segment up to which everything is durable."""
+
+    offset: int
+    tree: Tree
+
+
+class Store:
+    """A log open for appending, in one session. Made by `Store.open`; used by one thread at a time.
+
+    Attributes:
+        syncs: how many times `sync` has been asked to go to the disk.
+    """
+
+    def __init__(self, directory: Path, session: str) -> None:
+        self._directory = directory
+        self._session = directory / sessions.FOLDER / session
+        self._session_fd = -1
+        self._lock_fd = -1
+        self._fd = -1
+        self._head: Head
+        self._offset = 0
+        self._tree = Tree()
+        self._durable = _Mark(0, Tree())
+        self._pending: list[Placed] = []
+        self._doubtful: dict[int, Placed] = {}
+        self._poisoned = False
+        self._checkpointed = 0
+        self.syncs = 0
+
+    @property
+    def origin(self) -> str:
+        """The log's name, chosen when it was made."""
+        return self._head.origin
+
+    @property
+    def unsaved(self) -> int:
+        """How many durable entries there are that no checkpoint of this process covers."""
+        return max(self._durable.tree.size - self._checkpointed, 0)
+
+    # ------------------------------------------------------------------------------- opening and closing
+
+    @classmethod
+    def open(cls, directory: Path, session: str) -> Store:
+        """Open the log in `directory`, making it where there is none, and register `session` as alive.
+
+        Durable afterwards: the directories, the first segment, the session's file. A torn tail is left for `append`
+        to find.
+
+        Raises:
+            OSError: the directory cannot be made, read or written.
+            AuditCorruptError: the log was damaged or cut before its end.
+        """
+        store = cls(directory, session)
+        try:
+            store._open()
+        except BaseException:
+            store.release()
+            raise
+        return store
+
+    def end(self) -> None:
+        """Strike the session off and let go of the files. Its last entry must be durable."""
+        sessions.end(self._session, self._session_fd)
+        self._session_fd = -1
+        self.release()
+
+    def release(self) -> None:
+        """Let go of the files. A session that was not ended is dead from now on, for the next opening to recover."""
+        for fd in (self._fd, self._session_fd, self._lock_fd):
+            if fd >= 0:
+                os.close(fd)
+        self._fd = self._session_fd = self._lock_fd = -1
+
+    def _open(self) -> None:
+        for folder in (self._directory, self._directory / segment.FOLDER, self._directory / sessions.FOLDER):
+            make_folder(folder)
+        self._lock_fd = os.open(self._directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        known = self._read_checkpoint()
+        with self._locked():
+            if not segment.listed(self._directory):
+                self._begin_log(known)
+        self._enter_last(known)
+        with self._locked():
+            with contextlib.suppress(TornTailError):
+                self._follow()
+            if known is not None and self._tree.size < known.size:
+                raise self._corrupt(f"it ends at entry {self._tree.size}, but its checkpoint is over {known.size}")
+            self._session_fd = sessions.register(self._directory, self._session.name, self._tree.size)
+
+    def _begin_log(self, known: Checkpoint | None) -> None:
+        if known is not None:
+            raise self._corrupt(f"it has a checkpoint over {known.size} entries, but no segment")
+        head = Head(origin=f"veyra-log/{new_id()}", index=0, first=0, peaks=(), created=time.time_ns())
+        with created(segment.path(self._directory, 0)) as fd:
+            write_all(fd, segment.encode(head))
+
+    def _enter_last(self, known: Checkpoint | None) -> None:
+        """Go to the last segment's end; its entries must give the checkpoint's root, where that lies in it."""
+        self._enter(len(segment.listed(self._directory)) - 1)
+        if known is not None and known.origin != self.origin:
+            raise self._corrupt("its checkpoint is of another log")
+        tree = saved.read_tree(self._directory, known)
+        jump = tree if tree is not None and tree.size > self._head.first else None
+        scan = Scan(self._fd, self._offset, os.fstat(self._fd).st_size, self._head.first)
+        for frame in scan:
+            if jump is None:
+                self._tree.append(leaf_hash(frame.leaf))
+            elif frame.seq + 1 == jump.size:
+                self._tree, jump = jump, None
+            if known is not None and self._tree.size == known.size and self._tree.root() != known.root:
+                raise self._corrupt("its entries do not give the root of its checkpoint")
+        if jump is not None:
+            raise self._corrupt(f"it ends at entry {scan.seq}, but its checkpoint is over {jump.size}")
+        self._offset = scan.offset
+
+    # ------------------------------------------------------------------------------------------ appending
+
+    def append(self, entries: Sequence[Sealed]) -> tuple[list[Placed], OSError | None]:
+        """Write entries to the end of the log; return those that are in it, and what stopped the rest, if anything.
+
+        Those returned are the first of `entries`. They are durable after `sync`.
+
+        Raises (and then nothing was written):
+            TornTailError: the log ends in torn bytes.
+            OSError: the log's end cannot be read, or a new segment not be begun.
+            AuditCorruptError: the log was damaged.
+        """
+        if self._poisoned:
+            self._replace()
+        with self._locked():
+            self._follow()
+            self._restore()
+            self._roll_if_due()
+            placed = [Placed(entry) for entry in entries]
+            written, failure = self._write(placed)
+            self._pending += placed[:written]
+            return placed[:written], failure
+
+    def sync(self) -> None:
+        """Make everything appended durable: fdatasync, and a new segment where that fails.
+
+        Raises:
+            OSError: the disk does not take it. What was appended is in doubt, and the next `append` or `sync` writes
+                it again.
+            AuditCorruptError: the log was damaged meanwhile.
+        """
+        self.syncs += 1
+        for _ in range(_SYNC_TRIES):
+            if not self._poisoned:
+                self._poisoned = True
+                with contextlib.suppress(OSError):  # rule 3: what failed is not tried again but written again
+                    sync_data(self._fd)
+                    self._poisoned = False
+            if self._poisoned:
+                self._replace()
+            elif not self._is_overtaken():
+                self._pending.clear()
+                self._durable = _Mark(self._offset, self._tree.copy())
+                return
+            else:
+                with self._locked():
+                    self._follow()
+                    self._restore()
+        msg = f"it failed to sync {_SYNC_TRIES} times"
+        raise OSError(msg)
+
+    def set_aside(self) -> None:
+        """Move torn bytes at the log's end into quarantine; `quarantine.pending` then names them."""
+        with self._locked():
+            try:
+                self._follow()
+            except TornTailError:
+                quarantine.set_aside(self._directory, self._fd, self._head.index, self._offset)
+
+    def claim_dead(self) -> list[Claim]:
+        """Take on the dead sessions that nobody else has taken on."""
+        with self._locked():
+            return sessions.claim_dead(self._directory)
+
+    def save(self) -> None:
+        """Write a checkpoint over what is durable, unless another process has written a later one.
+
+        Raises:
+            OSError: it cannot be written; the log itself is as good as before.
+            AuditCorruptError: something else stands in the checkpoint's place, and stays there.
+        """
+        tree = self._durable.tree
+        with self._locked():
+            known = self._read_checkpoint()
+            if known is None or known.size < tree.size:
+                saved.write(self._directory, self.origin, tree)
+        self._checkpointed = tree.size
+
+    # ------------------------------------------------------------------- the log's end (the lock is held)
+
+    def _follow(self) -> None:
+        """Go to the log's end through what others appended; raises as `append`."""
+        while True:
+            scan = Scan(self._fd, self._offset, os.fstat(self._fd).st_size, self._tree.size)
+            for frame in scan:
+                digest = leaf_hash(frame.leaf)
+                self._tree.append(digest)
+                if self._doubtful and (own := self._doubtful.get(frame.seq)) and own.entry.hash == digest:
+                    del self._doubtful[frame.seq]
+            self._offset = scan.offset
+            if self._is_overtaken():
+                self._enter_next()
+            elif scan.damage is None:
+                return
+            elif scan.damage.torn:
+                raise TornTailError
+            else:
+                raise self._corrupt(f"at offset {scan.offset}, where entry {scan.seq} is due: {scan.damage.reason}")
+
+    def _write(self, placed: Sequence[Placed]) -> tuple[int, OSError | None]:
+        """Append frames; return how many are whole in the file. After a failure, cut what is not."""
+        first = self._tree.size
+        frames = [encode(first + number, item.entry) for number, item in enumerate(placed)]
+        failure = None
+        try:
+            write_all(self._fd, b"".join(frames))
+        except OSError as error:
+            failure = error
+            room = os.fstat(self._fd).st_size - self._offset
+        else:
+            room = sum(map(len, frames))
+        count = 0
+        for item, frame in zip(placed, frames, strict=True):
+            if len(frame) > room:
+                break
+            room -= len(frame)
+            item.seq = first + count
+            self._tree.append(item.entry.hash)
+            self._offset += len(frame)
+            count += 1
+        if room:
+            with contextlib.suppress(OSError):  # then the torn bytes stay, and the next append finds them
+                os.ftruncate(self._fd, self._offset)
+        return count, failure
+
+    def _restore(self) -> None:
+        """Append again those entries of ours that a new segment left out."""
+        if not self._doubtful:
+            return
+        lost = sorted(self._doubtful.values(), key=lambda item: item.seq)
+        written, failure = self._write(lost)
+        self._doubtful = {item.seq: item for item in lost[written:]}
+        if failure is not None:
+            raise failure
+
+    def _replace(self) -> None:
+        """Write what is not known to be durable again, in a new segment: rule 3."""
+        with self._locked():
+            if self._is_overtaken():
+                self._enter_next()
+                self._follow()
+                self._restore()
+                return
+            offset, start = self._durable
+            tree = start.copy()
+            scan = Scan(self._fd, offset, os.fstat(self._fd).st_size, tree.size)
+            for frame in scan:
+                tree.append(leaf_hash(frame.leaf))
+            frames = [os.pread(self._fd, scan.offset - offset, offset)]
+            doubtful = self._doubtful
+            lost = [item for item in self._pending if item.seq >= tree.size or doubtful.get(item.seq) is item]
+            places = range(tree.size, tree.size + len(lost))
+            for item, seq in zip(lost, places, strict=True):
+                frames.append(encode(seq, item.entry))
+                tree.append(item.entry.hash)
+            self._begin(start, frames)
+            for item, seq in zip(lost, places, strict=True):
+                item.seq = seq
+            self._doubtful = {}
+            self._offset, self._tree = os.fstat(self._fd).st_size, tree
+
+    def _roll_if_due(self) -> None:
+        """Seal the segment and begin the next where it is large or old. Durable: fdatasync, then `_begin`."""
+        if self._tree.size == self._head.first:
+            return
+        if self._offset < SEGMENT_SIZE and time.time_ns() - self._head.created < SEGMENT_AGE_NS:
+            return
+        try:
+            sync_data(self._fd)
+        except OSError:
+            self._poisoned = True
+            raise
+        self._pending.clear()
+        self._begin(self._tree, [])
+
+    def _begin(self, tree: Tree, frames: Sequence[bytes]) -> None:
+        """Make the next segment, which goes on after `tree` with `frames`, and enter it. Durable: see `created`."""
+        index = self._head.index + 1
+        head = Head(origin=self.origin, index=index, first=tree.size, peaks=tree.peaks, created=time.time_ns())
+        with created(segment.path(self._directory, index)) as fd:
+            write_all(fd, b"".join((segment.encode(head), *frames)))
+        self._enter(index)
+
+    def _is_overtaken(self) -> bool:
+        return segment.path(self._directory, self._head.index + 1).exists()
+
+    def _enter_next(self) -> None:
+        """Go on to the segment that another process began after this one."""
+        before = self._tree
+        self._enter(self._head.index + 1)
+        if self._head.first > before.size or (self._head.first == before.size and self._head.peaks != before.peaks):
+            raise self._corrupt(f"segment {self._head.index} does not go on where the one before it ends")
+        self._doubtful |= {item.seq: item for item in self._pending if item.seq >= self._head.first}
+
+    def _enter(self, index: int) -> None:
+        """Open a segment and stand before its first frame; what is before that is durable (rule 4)."""
+        try:
+            fd = os.open(segment.path(self._directory, index), os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
+        except FileNotFoundError as error:
+            raise self._corrupt(f"segment {index} is missing") from error
+        if self._fd >= 0:
+            os.close(self._fd)
+        self._fd = fd
+        try:
+            self._head, self._offset = segment.read(fd)
+        except ValueError as error:
+            raise self._corrupt(f"segment {index}: {error}") from error
+        if self._head.index != index:
+            raise self._corrupt(f"segment {index} says it is segment {self._head.index}")
+        self._tree = self._head.tree()
+        self._durable = _Mark(self._offset, self._tree.copy())
+        self._poisoned = False
+
+    # -------------------------------------------------------------------------------------------- other
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        fcntl.flock(self._lock_fd, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            fcntl.flock(self._lock_fd, fcntl.LOCK_UN)
+
+    def _read_checkpoint(self) -> Checkpoint | None:
+        try:
+            return saved.read_checkpoint(self._directory)
+        except ValueError as error:
+            raise self._corrupt(str(error)) from error
+
+    def _corrupt(self, what: str) -> AuditCorruptError:
+        return AuditCorruptError(
+            f"the audit log at {self._directory} was damaged or altered and is not written to: {what}. "
+            "`veyra audit verify` says more; to go on, move the directory away and keep it."
+        )

@@ -1,0 +1,100 @@
+"""Going through a log's frames from one segment to the next, reading only."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from veyra.audit import segment
+from veyra.audit.frame import Frame, Scan
+
+
+class Fault(NamedTuple):
+    """Where a log cannot be read on: `torn` as in `frame.Damage`, and only at the end of the last segment."""
+
+    file: Path
+    offset: int
+    seq: int
+    reason: str
+    torn: bool
+
+
+class Walk:
+    """The frames of the log in `directory`, in order, each with the file it is in.
+
+    Iterating ends at the end of the log or at the first fault, which is then in `fault`. Frames that a later segment
+    replaces are left out. Safe while others write: it sees a whole beginning of the log.
+
+    Args:
+        directory: the log.
+        start: leave out the frames before this sequence number (their segments are not read).
+        blobs: read and check the bodies too.
+
+    Attributes:
+        heads: the segments with a readable head: file, head, and where the first frame begins.
+        unread: the first segment whose head cannot be read, if any; its seq is that of the segment before.
+    """
+
+    def __init__(self, directory: Path, start: int = 0, *, blobs: bool = False) -> None:
+        self._start = start
+        self._blobs = blobs
+        self._files = segment.listed(directory)
+        self.fault: Fault | None = None
+        self.heads: list[tuple[Path, segment.Head, int]] = []
+        self.unread = self._read_heads()
+
+    def __iter__(self) -> Iterator[tuple[Path, Frame]]:
+        due: int | None = None
+        for number, (file, head, begin) in enumerate(self.heads):
+            rest = [later.first for _, later, _ in self.heads[number + 1 :]]
+            limit = min(rest, default=None)
+            if due is not None and head.first > due:
+                self.fault = Fault(file, 0, due, f"the segment begins at {head.first} where {due} is due", torn=False)
+                return
+            due = head.first
+            if limit is not None and limit <= self._start:
+                due = limit
+                continue
+            for frame in self._frames(file, begin, head.first, limit):
+                due = frame.seq + 1
+                if frame.seq >= self._start:
+                    yield file, frame
+            if self.fault is not None:
+                return
+        self.fault = self.unread
+
+    def _frames(self, file: Path, begin: int, first: int, limit: int | None) -> Iterator[Frame]:
+        with segment.opened(file) as fd:
+            scan = Scan(fd, begin, os.fstat(fd).st_size, first, blobs=self._blobs)
+            for frame in scan if limit is None or limit > first else ():
+                yield frame
+                if frame.seq + 1 == limit:
+                    return
+            if limit is not None and scan.seq < limit:
+                reason = (
+                    scan.damage.reason if scan.damage else f"the segment ends before {limit}, where the next begins"
+                )
+                self.fault = Fault(file, scan.offset, scan.seq, reason, torn=False)
+            elif scan.damage is not None and limit is None:
+                self.fault = Fault(file, scan.damage.offset, scan.seq, scan.damage.reason, scan.damage.torn)
+
+    def _read_heads(self) -> Fault | None:
+        origin: str | None = None
+        for index, file in enumerate(self._files):
+            try:
+                with segment.opened(file) as fd:
+                    head, begin = segment.read(fd)
+            except (ValueError, OSError) as error:
+                return Fault(file, 0, self._due(), str(error), torn=False)
+            if file.name != segment.path(Path(), index).name or head.index != index:
+                return Fault(file, 0, self._due(), f"segment {index} is due here", torn=False)
+            if head.origin != (origin or head.origin) or (index == 0 and head.first != 0):
+                return Fault(file, 0, self._due(), "the segment belongs to another log", torn=False)
+            origin = head.origin
+            self.heads.append((file, head, begin))
+        return None
+
+    def _due(self) -> int:
+        return self.heads[-1][1].first if self.heads else 0
