@@ -24,6 +24,7 @@ PLANTED = {
     "room without a floor": ("attic.py", "", "attic"),
     "import circle": ("types.py", "import veyra.errors\nimport veyra.transport.base", "No import circles BROKEN"),
     "second user of the HTTP library": ("models/base.py", "import aiohttp", "One file knows the HTTP library BROKEN"),
+    "clock in a dialect": ("wire/framing.py", "import time", "Dialects do no I/O BROKEN"),
 }
 
 IMPORT = """
@@ -102,6 +103,12 @@ def test_importing_does_no_io(deed: str, imported: dict[str, list[str]]) -> None
 def test_importing_loads_nothing_dear(imported: dict[str, list[str]]) -> None:
     """`import veyra` loads no event loop, no TLS, no database and none of its dependencies."""
     assert not DEAR & {name.partition(".")[0] for name in imported["loaded"]}
+
+
+def test_backends_are_asked_at_one_place() -> None:
+    """`backend.events` is called once in the source, by the gate: so no attempt goes around the record."""
+    found = {str(path.relative_to(SOURCE)): path.read_text().count("backend.events(") for path in SOURCE.rglob("*.py")}
+    assert {name: count for name, count in found.items() if count} == {"models/gate.py": 1}
 
 
 def test_only_environ_reads_the_environment() -> None:
