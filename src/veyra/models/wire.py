@@ -60,12 +60,10 @@ class WireBackend(EventBackend):
         self._api_key = _secret(api_key)
         self._dialect = _dialect(endpoint.dialect)
         self._transport = transport
-        self._http_options = {
-            "ca_file": ca_file,
-            "client_cert": client_cert,
-            "client_key": client_key,
-            "proxy": proxy,
-        }
+        self._ca_file = ca_file
+        self._client_cert = client_cert
+        self._client_key = client_key
+        self._proxy = proxy
 
     def __repr__(self) -> str:
         return f"<{self.name} backend at {self.base_url}, model {self.model!r}>"
@@ -155,7 +153,9 @@ class WireBackend(EventBackend):
         if self._transport is None:
             from veyra.transport.http import HttpTransport  # noqa: PLC0415  (loads the HTTP library: not before it is used)
 
-            self._transport = HttpTransport(**self._http_options)
+            self._transport = HttpTransport(
+                ca_file=self._ca_file, client_cert=self._client_cert, client_key=self._client_key, proxy=self._proxy
+            )
         return self._transport
 
     def _key(self, *, required: bool) -> Secret | None:
