@@ -16,14 +16,15 @@ VEYRA = Path(sys.executable).parent / "veyra"
 def start(*args: str, **settings: Any) -> subprocess.Popen[bytes]:
     """Start the installed command in a process of its own, all its streams piped unless said otherwise."""
     environment = os.environ | settings.pop("env", {})
-    streams = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE) | settings
-    return subprocess.Popen([VEYRA, *args], env=environment, **streams)
+    streams: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE) | settings
+    return subprocess.Popen([VEYRA, *args], env=environment, text=False, **streams)
 
 
 def run(*args: str, **settings: Any) -> subprocess.CompletedProcess[bytes]:
     """Run the installed command in a process of its own to its end."""
     environment = os.environ | settings.pop("env", {})
-    settings.setdefault("stdin", subprocess.DEVNULL) if "input" not in settings else None
+    if "input" not in settings:
+        settings.setdefault("stdin", subprocess.DEVNULL)
     return subprocess.run([VEYRA, *args], env=environment, capture_output=True, timeout=15, check=False, **settings)
 
 

@@ -109,11 +109,11 @@ def test_a_terminal_gets_no_control_characters() -> None:
     screen, terminal = pty.openpty()
     try:
         with start(
-            "generate", "\x1b]0;owned\x07 hi", "-b", "mock", stdin=subprocess.DEVNULL, stdout=terminal
+            "generate", "\x1b]0;owned\x07 last-word", "-b", "mock", stdin=subprocess.DEVNULL, stdout=terminal
         ) as process:
             os.close(terminal)
             shown = b""
-            while b"hi" not in shown:
+            while b"last-word" not in shown:
                 shown += os.read(screen, 4096)
             process.communicate(timeout=15)
     finally:

@@ -24,9 +24,9 @@ _HINTS: tuple[tuple[type[errors.VeyraError], str], ...] = (  # the first class t
     (errors.ServerError, "the failure is the provider's: try again later"),
     (errors.IncompleteStreamError, "what came is in the log, recorded as incomplete"),
     (errors.MalformedResponseError, "is the address (--base-url) right, and does it speak this backend's format?"),
-    (errors.AuditWriteError, "the answer came but its record is not safe: make room or mend the log's disk"),
-    (errors.AuditCorruptError, "nothing was sent; see what veyra audit verify says"),
-    (errors.AuditUnavailableError, "nothing was sent; record elsewhere with --audit DIR, or nowhere with --audit off"),
+    (errors.AuditWriteError, "the answer came, and may be billed"),
+    (errors.AuditCorruptError, "veyra audit verify says more"),
+    (errors.AuditUnavailableError, "record elsewhere with --audit DIR, or nowhere with --audit off"),
 )
 
 

@@ -55,13 +55,27 @@ class _Printer:
 
 @click.command("generate")
 @click.argument("prompt", required=False)
-@click.option("-b", "--backend", envvar="VEYRA_BACKEND", show_envvar=True, help="Who is asked; see veyra backends.")
-@click.option("-m", "--model", envvar="VEYRA_MODEL", show_envvar=True, help="The model to ask.")
-@click.option("--system", help="Instructions that come before the prompt.")
+@click.option(
+    "-b",
+    "--backend",
+    metavar="NAME",
+    envvar="VEYRA_BACKEND",
+    show_envvar=True,
+    help="Who is asked; see veyra backends.",
+)
+@click.option("-m", "--model", metavar="NAME", envvar="VEYRA_MODEL", show_envvar=True, help="The model to ask.")
+@click.option("--system", metavar="TEXT", help="Instructions that come before the prompt.")
 @click.option("--stream/--no-stream", default=True, show_default=True, help="Print the answer as it comes.")
-@click.option("--max-tokens", type=click.IntRange(min=0), help="Tokens the answer may have at most.")
-@click.option("--temperature", type=click.FloatRange(min=0), help="How freely the model chooses its words.")
-@click.option("--timeout", type=click.FloatRange(min=0, min_open=True), help="Seconds the answer may take in all.")
+@click.option("--max-tokens", metavar="N", type=click.IntRange(min=0), help="Tokens the answer may have at most.")
+@click.option(
+    "--temperature", metavar="NUMBER", type=click.FloatRange(min=0), help="How freely the model chooses its words."
+)
+@click.option(
+    "--timeout",
+    metavar="SECONDS",
+    type=click.FloatRange(min=0, min_open=True),
+    help="How long the answer may take in all.",
+)
 @click.option("--base-url", metavar="URL", help="Where the backend is, instead of its own address.")
 @click.option("--audit", metavar="DIR|memory|off", help="Where the call is recorded, instead of the usual log.")
 @click.option("--json", "as_json", is_flag=True, help="Print the whole response as one JSON object.")
@@ -94,7 +108,7 @@ def command(
     if backend in ENDPOINTS and model is None:
         message = f"the {backend} backend needs the name of a model"
         raise Misuse(message, hint="name one with -m MODEL or VEYRA_MODEL")
-    gate = _open(backend or "mock", audit, base_url)
+    gate = _open("mock" if backend is None else backend, audit, base_url)
     if backend is None:
         show.note(_UNASKED)
     options = _given(model=model, system=system, max_tokens=max_tokens, temperature=temperature, timeout=timeout)
@@ -108,6 +122,9 @@ def command(
     except BaseException:
         printer.cut()
         raise
+    finally:
+        if gate.log is not None:
+            gate.log.close()
     _finish(response, printer, as_json=as_json)
 
 

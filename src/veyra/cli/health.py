@@ -32,10 +32,11 @@ class Health:
 @click.option("-b", "--backend", "names", multiple=True, metavar="NAME", help="Ask this one; may be given again.")
 @click.option(
     "--timeout",
+    metavar="SECONDS",
     type=click.FloatRange(min=0, min_open=True),
     default=10.0,
     show_default=True,
-    help="Seconds a backend has to answer.",
+    help="How long a backend may take to answer.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object for each backend and line.")
 @click.pass_context

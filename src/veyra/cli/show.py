@@ -93,6 +93,12 @@ def fields(values: Mapping[str, str]) -> None:
         _write(sys.stdout, f"  {printable(name):<{width}}  {printable(value)}".rstrip() + "\n")
 
 
+def quotation(text: str) -> None:
+    """Write recorded text, each of its lines indented, so that nothing in it can pass for a line of ours."""
+    for row in text.split("\n"):
+        _write(sys.stdout, f"  {row.translate(_TERMINAL)}".rstrip() + "\n")
+
+
 def printable(text: str) -> str:
     """Return `text` as it may stand in a line: what does not print is shown as a symbol."""
     if text.isprintable():
