@@ -41,8 +41,11 @@ def make_folder(folder: Path) -> None:
         missing.append(folder)
         folder = folder.parent
     for new in reversed(missing):
-        with contextlib.suppress(FileExistsError if new.is_dir() else ()):
+        try:
             new.mkdir(mode=0o700)
+        except FileExistsError:
+            if not new.is_dir():  # otherwise another process made it just now
+                raise
         sync_folder(new.parent)
 
 

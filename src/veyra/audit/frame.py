@@ -121,28 +121,31 @@ class Scan:
             yield read
 
     def _frame(self) -> Frame | str:
-        """Return the frame at `offset`, or what is wrong with the bytes there."""
+        """Return the frame at `offset`, or say what there is instead."""
         header = _parse(self._bytes(self.offset, HEADER_SIZE))
         if isinstance(header, str):
             return header
         if header.seq != self.seq:
-            return f"a frame numbered {header.seq} where {self.seq} is due"
+            return f"a frame with the number {header.seq}"
+        if self.offset + header.size > self._end:
+            return "a frame that is cut short"
+        return self._body(header)
+
+    def _body(self, header: _Header) -> Frame | str:
         end = self.offset + header.size
-        if end > self._end:
-            return "a frame is cut short"
         at = self.offset + HEADER_SIZE
         leaf = self._bytes(at, header.leaf_size)
         if crc32(leaf) != header.leaf_crc:
-            return "the leaf does not agree with its CRC"
+            return "a leaf that does not agree with its CRC"
         at += header.leaf_size
         blobs = None
         if self._with_blobs:
             blobs = self._bytes(at, header.blobs_size)
             if crc32(blobs) != header.blobs_crc:
-                return "the bodies do not agree with their CRC"
+                return "bodies that do not agree with their CRC"
         trailer = self._bytes(end - _TRAILER.size, _TRAILER.size)
         if trailer != _TRAILER.pack(header.size, header.crc, END):
-            return "the trailer does not agree with the header"
+            return "a trailer that does not agree with its header"
         return Frame(header.seq, self.offset, end, leaf, blobs)
 
     def _bytes(self, offset: int, size: int) -> bytes:
@@ -186,17 +189,17 @@ class Scan:
 
 
 def _parse(data: bytes) -> _Header | str:
-    """Return the header in `data`, or what is wrong with it."""
+    """Return the header in `data`, or say what there is instead."""
     if len(data) < HEADER_SIZE:
-        return "a frame's header is cut short"
+        return "a header that is cut short"
     magic, version, flags, seq, leaf_size, blobs_size, leaf_crc, blobs_crc = _FIELDS.unpack_from(data)
     if magic != MAGIC:
-        return "no frame begins here"
+        return "no frame"
     (check,) = _CRC.unpack_from(data, _FIELDS.size)
     if crc32(data[: _FIELDS.size]) != check:
-        return "a frame's header does not agree with its CRC"
+        return "a header that does not agree with its CRC"
     if version != VERSION or flags != 0 or not 0 < leaf_size <= MAX_LEAF:
-        return f"a frame of version {version} with flags {flags} and a leaf of {leaf_size} bytes is not known here"
+        return f"a frame of a form not known here (version {version}, flags {flags}, leaf of {leaf_size} bytes)"
     return _Header(seq, leaf_size, blobs_size, leaf_crc, blobs_crc, check)
 
 

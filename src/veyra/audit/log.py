@@ -9,7 +9,6 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
-from weakref import WeakSet
 
 from veyra.audit import entry, read
 from veyra.audit.entry import STATUSES, Attempt, BodyPart, Draft
@@ -48,9 +47,6 @@ class AuditLog:
     def __init__(self, directory: str | os.PathLike[str]) -> None:
         self._directory: Path | None = Path(os.path.abspath(directory))  # noqa: PTH100  (touches no file)
         self._memory: Memory | None = None
-        self._writer: Writer | None = None
-        self._lock = threading.Lock()
-        _LOGS.add(self)
 
     @classmethod
     def memory(cls) -> Self:
@@ -64,11 +60,8 @@ class AuditLog:
     def shared(cls, directory: str | os.PathLike[str]) -> AuditLog:
         """Return this process's one log for `directory`."""
         path = os.path.abspath(directory)  # noqa: PTH100  (touches no file)
-        with _SHARED_LOCK:
-            log = _SHARED.get(path)
-            if log is None:
-                log = _SHARED[path] = AuditLog(path)
-            return log
+        with _LOCK:
+            return _SHARED.setdefault(path, AuditLog(path))
 
     @property
     def directory(self) -> Path | None:
@@ -115,7 +108,8 @@ class AuditLog:
             result = await waiting
         except BaseException:
             unsent = {"veyra.sent": False}
-            self._put(entry.outcome(which, intent=draft.id, status="cancelled", latency_ns=None, attributes=unsent))
+            outcome = entry.outcome(which, intent=draft.id, status="cancelled", latency_ns=None, attributes=unsent)
+            self._put(Waiting(outcome))
             raise
         if isinstance(result, Receipt):
             return result
@@ -171,17 +165,17 @@ class AuditLog:
 
         loop = get_running_loop()
         future: Future[Result] = loop.create_future()
-        self._put(draft, Waiting(draft, loop, future))
+        self._put(Waiting(draft, loop, future))
         return future
 
-    def _put(self, draft: Draft, waiting: Waiting | None = None) -> None:
-        with self._lock:
-            if self._writer is None:
-                assert self._directory is not None
-                self._writer = Writer(self._directory)
-                self._writer.start()
-                _OPEN.add(self)
-            self._writer.put(waiting or Waiting(draft))
+    def _put(self, waiting: Waiting) -> None:
+        assert self._directory is not None
+        with _LOCK:
+            writer = _WRITERS.get(self)
+            if writer is None:
+                writer = _WRITERS[self] = Writer(self._directory)
+                writer.start()
+            writer.put(waiting)
 
     # -------------------------------------------------------------------------------------------- reading
 
@@ -210,9 +204,8 @@ class AuditLog:
 
         Safe to call twice, and from any thread. An entry recorded afterwards opens the log again, in a new session.
         """
-        with self._lock:
-            writer, self._writer = self._writer, None
-            _OPEN.discard(self)
+        with _LOCK:
+            writer = _WRITERS.pop(self, None)
         if writer is not None:
             writer.close()
 
@@ -244,44 +237,36 @@ class AuditLog:
 
 # --------------------------------------------------------------------------------------- exit and fork
 
-_LOGS: WeakSet[AuditLog] = WeakSet()
-_OPEN: set[AuditLog] = set()
-"""The logs with a session: they are kept until they are closed, at the latest at exit."""
+_LOCK = threading.Lock()
 _SHARED: dict[str, AuditLog] = {}
-_SHARED_LOCK = threading.Lock()
-_resting: list[threading.Lock] = []
+_WRITERS: dict[AuditLog, Writer] = {}
+"""The logs that have a session in this process. They are kept until they are closed, at the latest at exit."""
 
 
 def _close_all() -> None:
-    for log in list(_OPEN):
+    for log in list(_WRITERS):
         log.close()
 
 
 def _before_fork() -> None:
-    """Wait until no log is in the middle of something, and keep it so."""
-    _SHARED_LOCK.acquire()
-    _resting.append(_SHARED_LOCK)
-    for log in list(_LOGS):
-        log._lock.acquire()
-        _resting.append(log._lock)
-        if log._writer is not None:
-            log._writer.busy.acquire()
-            _resting.append(log._writer.busy)
+    """Wait until no writer is in the middle of something, and keep it so."""
+    _LOCK.acquire()
+    for writer in _WRITERS.values():
+        writer.busy.acquire()
 
 
 def _after_fork() -> None:
-    while _resting:
-        _resting.pop().release()
+    for writer in _WRITERS.values():
+        writer.busy.release()
+    _LOCK.release()
 
 
 def _after_fork_in_child() -> None:
     """Leave to the parent what is the parent's: the child opens a session of its own with its next entry."""
-    for log in _OPEN:
-        writer, log._writer = log._writer, None
-        if writer is not None:
-            writer.forget()
-    _OPEN.clear()
-    _after_fork()
+    for writer in _WRITERS.values():
+        writer.forget()
+    _WRITERS.clear()
+    _LOCK.release()
 
 
 atexit.register(_close_all)

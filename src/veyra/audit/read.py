@@ -261,5 +261,5 @@ def _blobs_of(file: Path, frame: Frame) -> Callable[[], list[Blob]]:
 
 def _corrupt(fault: Fault) -> AuditCorruptError:
     return AuditCorruptError(
-        f"the audit log is damaged in {fault.file} at offset {fault.offset}, where entry {fault.seq} is due: {fault.reason}"
+        f"the audit log is damaged in {fault.file} at offset {fault.offset}, where entry {fault.seq} is due: there is {fault.reason}"
     )

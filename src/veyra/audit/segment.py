@@ -54,10 +54,10 @@ def path(directory: Path, index: int) -> Path:
 def listed(directory: Path) -> list[Path]:
     """Return the segments of the log in `directory`, in order; empty where there is no log."""
     try:
-        names = os.listdir(directory / FOLDER)
+        files = list((directory / FOLDER).iterdir())
     except (FileNotFoundError, NotADirectoryError):
         return []
-    return sorted(directory / FOLDER / name for name in names if name.endswith(".vseg") and name[:-5].isdecimal())
+    return sorted(file for file in files if file.suffix == ".vseg")
 
 
 def encode(head: Head) -> bytes:
@@ -82,15 +82,15 @@ def read(fd: int) -> tuple[Head, int]:
     """
     data = os.pread(fd, _MAX_HEAD, 0)
     if len(data) < _START.size + _CRC.size:
-        msg = "the head of the segment is cut short"
+        msg = "a head of a segment that is cut short"
         raise ValueError(msg)
     magic, version, size = _START.unpack_from(data)
     end = _START.size + size
     if magic != MAGIC or version != VERSION or end + _CRC.size > len(data):
-        msg = f"this is not the head of a segment of version {VERSION}"
+        msg = f"no head of a segment of version {VERSION}"
         raise ValueError(msg)
     if _CRC.unpack_from(data, end)[0] != crc32(data[:end]):
-        msg = "the head of the segment does not agree with its CRC"
+        msg = "a head of a segment that does not agree with its CRC"
         raise ValueError(msg)
     return _parse(data[_START.size : end]), end + _CRC.size
 
@@ -109,10 +109,10 @@ def _parse(text: bytes) -> Head:
     try:
         head = _head(json.loads(text.decode("ascii")))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        msg = f"the head of the segment cannot be read ({error})"
+        msg = f"a head of a segment that cannot be read ({error})"
         raise ValueError(msg) from None
     if encode(head)[_START.size : -_CRC.size] != text:
-        msg = "the head of the segment is not written as it should be"
+        msg = "a head of a segment that is not written as it should be"
         raise ValueError(msg)
     return head
 

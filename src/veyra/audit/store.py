@@ -25,7 +25,7 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, NoReturn
 
 from veyra.audit import quarantine, saved, segment, sessions
 from veyra.audit.checkpoint import Checkpoint
@@ -143,12 +143,12 @@ class Store:
             with contextlib.suppress(TornTailError):
                 self._follow()
             if known is not None and self._tree.size < known.size:
-                raise self._corrupt(f"it ends at entry {self._tree.size}, but its checkpoint is over {known.size}")
+                self._refuse(f"it ends at entry {self._tree.size}, but its checkpoint is over {known.size}")
             self._session_fd = sessions.register(self._directory, self._session.name, self._tree.size)
 
     def _begin_log(self, known: Checkpoint | None) -> None:
         if known is not None:
-            raise self._corrupt(f"it has a checkpoint over {known.size} entries, but no segment")
+            self._refuse(f"it has a checkpoint over {known.size} entries, but no segment")
         head = Head(origin=f"veyra-log/{new_id()}", index=0, first=0, peaks=(), created=time.time_ns())
         with created(segment.path(self._directory, 0)) as fd:
             write_all(fd, segment.encode(head))
@@ -157,7 +157,7 @@ class Store:
         """Go to the last segment's end; its entries must give the checkpoint's root, where that lies in it."""
         self._enter(len(segment.listed(self._directory)) - 1)
         if known is not None and known.origin != self.origin:
-            raise self._corrupt("its checkpoint is of another log")
+            self._refuse("its checkpoint is of another log")
         tree = saved.read_tree(self._directory, known)
         jump = tree if tree is not None and tree.size > self._head.first else None
         scan = Scan(self._fd, self._offset, os.fstat(self._fd).st_size, self._head.first)
@@ -167,9 +167,11 @@ class Store:
             elif frame.seq + 1 == jump.size:
                 self._tree, jump = jump, None
             if known is not None and self._tree.size == known.size and self._tree.root() != known.root:
-                raise self._corrupt("its entries do not give the root of its checkpoint")
+                self._refuse("its entries do not give the root of its checkpoint")
+        if scan.damage is not None and known is not None and scan.seq < known.size:
+            self._refuse_damage(scan)
         if jump is not None:
-            raise self._corrupt(f"it ends at entry {scan.seq}, but its checkpoint is over {jump.size}")
+            self._refuse(f"it ends at entry {scan.seq}, but its checkpoint is over {jump.size}")
         self._offset = scan.offset
 
     # ------------------------------------------------------------------------------------------ appending
@@ -269,7 +271,7 @@ class Store:
             elif scan.damage.torn:
                 raise TornTailError
             else:
-                raise self._corrupt(f"at offset {scan.offset}, where entry {scan.seq} is due: {scan.damage.reason}")
+                self._refuse_damage(scan)
 
     def _write(self, placed: Sequence[Placed]) -> tuple[int, OSError | None]:
         """Append frames; return how many are whole in the file. After a failure, cut what is not."""
@@ -363,24 +365,24 @@ class Store:
         before = self._tree
         self._enter(self._head.index + 1)
         if self._head.first > before.size or (self._head.first == before.size and self._head.peaks != before.peaks):
-            raise self._corrupt(f"segment {self._head.index} does not go on where the one before it ends")
+            self._refuse(f"segment {self._head.index} does not go on where the one before it ends")
         self._doubtful |= {item.seq: item for item in self._pending if item.seq >= self._head.first}
 
     def _enter(self, index: int) -> None:
         """Open a segment and stand before its first frame; what is before that is durable (rule 4)."""
         try:
             fd = os.open(segment.path(self._directory, index), os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
-        except FileNotFoundError as error:
-            raise self._corrupt(f"segment {index} is missing") from error
+        except FileNotFoundError:
+            self._refuse(f"segment {index} is missing")
         if self._fd >= 0:
             os.close(self._fd)
         self._fd = fd
         try:
             self._head, self._offset = segment.read(fd)
         except ValueError as error:
-            raise self._corrupt(f"segment {index}: {error}") from error
+            self._refuse(f"segment {index}: {error}")
         if self._head.index != index:
-            raise self._corrupt(f"segment {index} says it is segment {self._head.index}")
+            self._refuse(f"segment {index} says it is segment {self._head.index}")
         self._tree = self._head.tree()
         self._durable = _Mark(self._offset, self._tree.copy())
         self._poisoned = False
@@ -399,10 +401,16 @@ class Store:
         try:
             return saved.read_checkpoint(self._directory)
         except ValueError as error:
-            raise self._corrupt(str(error)) from error
+            self._refuse(str(error))
 
-    def _corrupt(self, what: str) -> AuditCorruptError:
-        return AuditCorruptError(
+    def _refuse_damage(self, scan: Scan) -> NoReturn:
+        reason = scan.damage.reason if scan.damage else ""
+        name = segment.path(self._directory, self._head.index).name
+        self._refuse(f"in {name} at offset {scan.offset}, where entry {scan.seq} is due, there is {reason}")
+
+    def _refuse(self, what: str) -> NoReturn:
+        msg = (
             f"the audit log at {self._directory} was damaged or altered and is not written to: {what}. "
             "`veyra audit verify` says more; to go on, move the directory away and keep it."
         )
+        raise AuditCorruptError(msg)

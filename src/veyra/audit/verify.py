@@ -2,11 +2,11 @@
 
 What is checked, level by level (each includes those before it):
 
-    tree        every segment and frame is whole (lengths, CRCs, sequence numbers); the leaves give the root that the
-                checkpoint states, and the hashes that each segment begins with
+    tree        every segment, and every frame but for the bodies in it, is whole (lengths, CRCs, sequence numbers); the
+                leaves give the root that the checkpoint states, and the hashes that each segment begins with
     semantics   every leaf is well-formed; the running numbers of each session have no gap and no repeat; no outcome
                 without its intent before it, and at most one for each
-    bodies      every body is what its leaf commits to
+    bodies      every body is whole (CRC) and what its leaf commits to
 
 What cannot be seen from inside a directory: that a tail was cut off together with the checkpoint over it, or that
 all of it was written anew. For that, compare with a checkpoint or a receipt that was kept elsewhere.
@@ -96,14 +96,16 @@ class Report:
 
 
 def verify(directory: str | PathLike[str], *, level: Level = "bodies") -> Report:
-    """Check the log in `directory`. Ends on any input; right while others write to it.
+    """Check the log in `directory`. Ends on any input, and raises no false alarm while others write to it.
 
     Raises:
         AuditError: there is no log, or it cannot be read (then nothing is known of it).
     """
     path = Path(directory)
     try:
-        return _verify(path, level)
+        report = _verify(path, level)
+        # A reader may come upon a torn tail just as it is set aside. What is really wrong is wrong twice.
+        return report if report.ok else _verify(path, level)
     except OSError as error:
         msg = f"the audit log at {path} cannot be read: {error.strerror or error}"
         raise AuditError(msg) from error
@@ -120,8 +122,8 @@ def verify_memory(origin: str, entries: Sequence[Sealed]) -> Report:
 def _verify(path: Path, level: Level) -> Report:
     check = _Check(level)
     known = _checkpoint(path, check)  # read first: the segments can then only be ahead of it
-    walk = Walk(path, blobs=True)
-    if not walk.heads and walk.unread is None:
+    walk = Walk(path, blobs=level == "bodies")
+    if not walk.heads and walk.unread is None and known is None and not check.is_wrong:
         msg = f"there is no audit log at {path}"
         raise AuditError(msg)
     heads = {file: head for file, head, _ in walk.heads}
@@ -167,6 +169,10 @@ class _Check:
         self._bodies = 0
         self._problems: list[Problem] = []
         self._notices: list[str] = []
+
+    @property
+    def is_wrong(self) -> bool:
+        return bool(self._problems)
 
     @property
     def is_full(self) -> bool:
@@ -215,7 +221,7 @@ class _Check:
             )
         elif fault is not None:
             code = "segment" if fault.offset == 0 else "frame"
-            self.problem(code, fault.reason, _name(path, fault.file), fault.offset, fault.seq)
+            self.problem(code, f"there is {fault.reason}", _name(path, fault.file), fault.offset, fault.seq)
         elif short and self._known is not None:
             message = f"the log ends at entry {size}, but its checkpoint is over {self._known.size}"
             self.problem("checkpoint", message, checkpoint.FILE)

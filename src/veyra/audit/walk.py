@@ -51,7 +51,7 @@ class Walk:
             rest = [later.first for _, later, _ in self.heads[number + 1 :]]
             limit = min(rest, default=None)
             if due is not None and head.first > due:
-                self.fault = Fault(file, 0, due, f"the segment begins at {head.first} where {due} is due", torn=False)
+                self.fault = Fault(file, 0, due, f"a segment that begins at entry {head.first}", torn=False)
                 return
             due = head.first
             if limit is not None and limit <= self._start:
@@ -74,7 +74,7 @@ class Walk:
                     return
             if limit is not None and scan.seq < limit:
                 reason = (
-                    scan.damage.reason if scan.damage else f"the segment ends before {limit}, where the next begins"
+                    scan.damage.reason if scan.damage else f"an end, though the next segment begins at entry {limit}"
                 )
                 self.fault = Fault(file, scan.offset, scan.seq, reason, torn=False)
             elif scan.damage is not None and limit is None:
@@ -89,9 +89,9 @@ class Walk:
             except (ValueError, OSError) as error:
                 return Fault(file, 0, self._due(), str(error), torn=False)
             if file.name != segment.path(Path(), index).name or head.index != index:
-                return Fault(file, 0, self._due(), f"segment {index} is due here", torn=False)
+                return Fault(file, 0, self._due(), f"no segment {index}", torn=False)
             if head.origin != (origin or head.origin) or (index == 0 and head.first != 0):
-                return Fault(file, 0, self._due(), "the segment belongs to another log", torn=False)
+                return Fault(file, 0, self._due(), "a segment of another log", torn=False)
             origin = head.origin
             self.heads.append((file, head, begin))
         return None

@@ -98,7 +98,7 @@ class Writer:
                     self._serve(batch)
                 if closing:
                     self._finish()
-                elif self._save_due() <= 0:
+                elif self._save_due() == 0:
                     self._save()
 
     def _take(self) -> tuple[list[Waiting], bool]:
