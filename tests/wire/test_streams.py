@@ -16,6 +16,7 @@ from corpus import Row
 from veyra.errors import IncompleteStreamError, ProviderError
 from veyra.transport.base import Head
 from veyra.types import Event, Finish, TextDelta
+from veyra.wire import decoding, framing
 from veyra.wire.anthropic import Anthropic
 from veyra.wire.base import Decoder, Dialect, Flags
 from veyra.wire.ollama import Ollama
@@ -201,3 +202,15 @@ def test_what_is_no_answer_is_malformed(name: str, body: bytes, *, stream: bool)
     assert error.kind == ("incomplete_stream" if cut_line else "malformed_response")
     assert error.request_id == (None if name == "ollama" else "r")
     assert len(error.message) < 700
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_an_endless_answer_is_refused(name: str, monkeypatch: pytest.MonkeyPatch, *, stream: bool) -> None:
+    """A body, or a message in a stream, that goes on beyond the limit is malformed before it fills the memory."""
+    monkeypatch.setattr(decoding, "MESSAGE_LIMIT", 1000)
+    monkeypatch.setattr(framing, "MESSAGE_LIMIT", 1000)
+    reader = _SAMPLES[name][0].decoder(Head(200, {}), Flags(provider="test"), stream=stream)
+    endless = (b"data: " + b"x" * 90 for _ in range(1_000_000))
+    _, error = fail(reader, endless)
+    assert error.kind == "malformed_response"
+    assert "1000 bytes" in error.message
