@@ -247,9 +247,10 @@ def test_a_lost_runner_is_an_incomplete_answer() -> None:
 
 
 def test_counts_that_are_missing_are_unknown() -> None:
-    """The server leaves out zeros, so a count that is missing is None."""
-    for told in both({"content": "a"}, prompt_eval_count=None, eval_count=None):
-        assert told.finish.usage == Usage()
+    """The server leaves out zeros, so a count that is missing, or is none, is None."""
+    for count in (None, "5", -1, 1.5):
+        for told in both({"content": "a"}, prompt_eval_count=count, eval_count=count):
+            assert told.finish.usage == Usage()
 
 
 def test_tool_calls() -> None:
@@ -311,7 +312,12 @@ def test_errors_inside_a_stream(told: dict[str, Any], kind: type[ProviderError])
 
 def test_other_shapes_are_malformed() -> None:
     """Lines of another shape are malformed, and so is a whole answer that is not done."""
-    for body in ('{"message": "a"}', '{"done": 1}', '{"message": {"content": 1}}', '{"message": {"tool_calls": [{}]}}'):
+    for body in (
+        '{"message": "a"}',
+        '{"message": {"content": [1]}}',
+        '{"message": {"content": 1}}',
+        '{"message": {"tool_calls": [{}]}}',
+    ):
         assert type(failed(DIALECT, body + "\n", stream=True)) is MalformedResponseError
         assert type(failed(DIALECT, body, stream=False)) is MalformedResponseError
     assert type(failed(DIALECT, json.dumps(line({"content": "a"})), stream=False)) is MalformedResponseError

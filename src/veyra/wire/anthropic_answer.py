@@ -21,7 +21,8 @@ from veyra.types import (
 from veyra.wire.anthropic_errors import reported
 from veyra.wire.calls import INVALID_JSON, Calls, parse
 from veyra.wire.decoding import EventStream, WholeBody
-from veyra.wire.failures import Origin, as_word
+from veyra.wire.failures import Origin
+from veyra.wire.reading import UNREADABLE, as_count, as_word
 
 NAME = "anthropic"
 
@@ -35,7 +36,6 @@ _FINISH: Mapping[str, FinishReason] = {
     "pause_turn": "paused",
 }
 _INPUT_COUNTS = ("input_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
-_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class _Message(msgspec.Struct):
@@ -97,7 +97,7 @@ class MessageStream(EventStream):
         """Read an event; one of an unknown type is passed over."""
         try:
             event = _EVENT.decode(body)
-        except _UNREADABLE as error:
+        except UNREADABLE as error:
             if name == "error":
                 raise reported(self._origin, body, partial=self.partial) from None
             what = f"not an event of a message ({error})"
@@ -127,7 +127,7 @@ class MessageWhole(WholeBody):
         """Read the message's blocks."""
         try:
             message = _MESSAGE.decode(body)
-        except _UNREADABLE as error:
+        except UNREADABLE as error:
             what = f"not a message ({error})"
             raise self._origin.malformed(what, body) from None
         if message.error is not None or message.type == "error":
@@ -216,7 +216,7 @@ class _Answer:
         """Begin a block, which may already hold everything."""
         try:
             fields = _BLOCK.decode(start)
-        except _UNREADABLE as error:
+        except UNREADABLE as error:
             what = f"not a block ({error})"
             raise self._origin.malformed(what, start, partial=self.partial) from None
         self.close(index, out)
@@ -311,17 +311,13 @@ class _Answer:
 
 def usage(stated: Mapping[str, Any]) -> Usage:
     """Return the tokens that the merged `usage` objects state; the total has what went through the cache (rule 2)."""
-    fresh, read_, written = (_number(stated.get(name)) for name in _INPUT_COUNTS)
+    fresh, read_, written = (as_count(stated.get(name)) for name in _INPUT_COUNTS)
     details = stated.get("output_tokens_details")
     return Usage(
         input_total=None if fresh is None else fresh + (read_ or 0) + (written or 0),
         input_uncached=fresh,
         cache_read=read_,
         cache_write=written,
-        output_total=_number(stated.get("output_tokens")),
-        reasoning=_number(details.get("thinking_tokens")) if isinstance(details, dict) else None,
+        output_total=as_count(stated.get("output_tokens")),
+        reasoning=as_count(details.get("thinking_tokens")) if isinstance(details, dict) else None,
     )
-
-
-def _number(value: object) -> int | None:
-    return value if type(value) is int and value >= 0 else None

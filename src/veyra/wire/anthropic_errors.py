@@ -17,7 +17,8 @@ from veyra.errors import (
     ServerError,
     excerpt,
 )
-from veyra.wire.failures import Origin, as_status, as_word, by_status, read
+from veyra.wire.failures import Origin, as_status, by_status
+from veyra.wire.reading import as_word, read
 
 _SPENT = frozenset({"enforced_spend_limit_reached", "contract_spend_limit_reached"})
 """Codes of a 429 that no waiting clears."""

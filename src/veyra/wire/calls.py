@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from veyra.types import ToolCall, ToolCallDelta
+from veyra.wire.reading import UNREADABLE
 
 INVALID_JSON = "INVALID_JSON"
 """The key under which arguments that are no JSON object are sent back to a dialect that takes objects only."""
@@ -18,7 +19,7 @@ def parse(raw: str | bytes) -> dict[str, Any] | None:
         return {}
     try:
         value = msgspec.json.decode(raw)
-    except (msgspec.DecodeError, UnicodeError, RecursionError):
+    except UNREADABLE:
         return None
     return value if isinstance(value, dict) else None
 

@@ -9,8 +9,9 @@ from typing import ClassVar
 from veyra.errors import ProviderError
 from veyra.types import Event
 from veyra.wire.base import Decoder
-from veyra.wire.failures import Origin, read
+from veyra.wire.failures import Origin
 from veyra.wire.framing import MESSAGE_LIMIT, ServerEvents, TooLongError
+from veyra.wire.reading import read
 
 _BODY_BEGINS = frozenset((b"{", b"[", b'"', b"<"))
 _BOM = b"\xef\xbb\xbf"

@@ -13,8 +13,6 @@ from datetime import datetime
 from email.utils import parsedate_to_datetime
 from typing import TypeVar
 
-import msgspec
-
 from veyra.errors import (
     AuthenticationError,
     IncompleteStreamError,
@@ -139,13 +137,6 @@ def as_status(value: object) -> int | None:
     return value if type(value) is int and 400 <= value <= 599 else None
 
 
-def as_word(value: object) -> str | None:
-    """Return a type or code as a string: providers write codes as words or as numbers, or leave them empty."""
-    if isinstance(value, str):
-        return value or None
-    return str(value) if type(value) is int else None
-
-
 def retry_after(headers: Mapping[str, str]) -> float | None:
     """Return the seconds that an answer asks to wait, or None where it does not say.
 
@@ -161,14 +152,6 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
             return seconds
     then, now = _date(headers.get("retry-after")), _date(headers.get("date"))
     return None if then is None or now is None else max(0.0, (then - now).total_seconds())
-
-
-def read(body: bytes) -> object:
-    """Return the JSON of an error's body, or None where it is none: whatever stands in front of a provider may answer."""
-    try:
-        return msgspec.json.decode(body.strip())
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None
 
 
 def _date(text: str | None) -> datetime | None:

@@ -18,13 +18,13 @@ from veyra.errors import (
 from veyra.types import Event, Finish, FinishReason, ReasoningDelta, TextDelta, Usage
 from veyra.wire.calls import Calls
 from veyra.wire.decoding import Streamed, WholeBody
-from veyra.wire.failures import Origin, as_status, as_word, by_status, read
+from veyra.wire.failures import Origin, as_status, by_status
 from veyra.wire.framing import Lines
+from veyra.wire.reading import UNREADABLE, as_count, as_word, read
 
 NAME = "ollama"
 
 _FINISH: Mapping[str, FinishReason] = {"stop": "stop", "length": "length"}
-_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class _Function(msgspec.Struct):
@@ -48,10 +48,10 @@ class _Line(msgspec.Struct):
 
     model: Any = None
     message: _Message | None = None
-    done: bool = False
+    done: Any = None
     done_reason: Any = None
-    prompt_eval_count: int | None = None
-    eval_count: int | None = None
+    prompt_eval_count: Any = None
+    eval_count: Any = None
     error: Any = None
 
 
@@ -122,16 +122,17 @@ class _Answer:
         """
         try:
             line = _LINE.decode(body)
-        except _UNREADABLE as error:
+        except UNREADABLE as error:
             what = f"not an answer of /api/chat ({error})"
             raise self._origin.malformed(what, body, partial=self.partial) from None
         if line.error:
             raise reported(self._origin, body, partial=self.partial)
         if line.message is not None:
             self._message(line.message, out)
-        if line.done:
+        done = line.done is True
+        if done:
             out.append(self._finish(line))
-        return line.done
+        return done
 
     def _message(self, message: _Message, out: list[Event]) -> None:
         if message.thinking:
@@ -155,7 +156,7 @@ class _Answer:
         try:
             text = bytes(raw).decode()
             return msgspec.json.decode(text, type=str) if text.startswith('"') else text
-        except _UNREADABLE as error:
+        except UNREADABLE as error:
             what = f"not the arguments of a tool call ({error})"
             raise self._origin.malformed(what, bytes(raw), partial=self.partial) from None
 
@@ -169,7 +170,7 @@ class _Answer:
         return Finish(
             reason="tool_calls" if calls and (reason == "stop" or raw is None) else reason,
             raw_reason=raw,
-            usage=Usage(input_total=line.prompt_eval_count, output_total=line.eval_count),
+            usage=Usage(input_total=as_count(line.prompt_eval_count), output_total=as_count(line.eval_count)),
             model=as_word(line.model),
             request_id=self._origin.request_id,
             tool_calls=calls,

@@ -10,8 +10,9 @@ import msgspec
 from veyra.types import Event, Finish, FinishReason, ModelWarning, Opaque, ReasoningDelta, TextDelta, Usage
 from veyra.wire.calls import Calls
 from veyra.wire.decoding import EventStream, WholeBody
-from veyra.wire.failures import Origin, as_word
+from veyra.wire.failures import Origin
 from veyra.wire.openai_chat_errors import reported
+from veyra.wire.reading import UNREADABLE, as_count, as_word
 
 NAME = "openai_chat"
 
@@ -34,8 +35,6 @@ _CALL_FIELDS = frozenset({"index", "id", "type", "function", "custom"})
 
 _CACHE_READ = ("cached_tokens", "num_cached_tokens", "prompt_cache_hit_tokens")
 """Where cached tokens stand that are not among the details: Together, Mistral, DeepSeek."""
-
-_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class _Choice(msgspec.Struct):
@@ -130,7 +129,7 @@ class ChatWhole(WholeBody):
 def _message(origin: Origin, choice: _Choice) -> dict[str, Any] | None:
     try:
         return _MESSAGE.decode(choice.message)
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         what = f"not a message ({error})"
         raise origin.malformed(what, bytes(choice.message)) from None
 
@@ -170,7 +169,7 @@ class _Answer:
         """
         try:
             return _CHUNK.decode(body)
-        except _UNREADABLE as error:
+        except UNREADABLE as error:
             what = f"not a chat completion ({error})"
             raise self._origin.malformed(what, body, partial=self.partial) from None
 
@@ -314,10 +313,10 @@ def usage(stated: Mapping[str, Any]) -> Usage:
     xAI counts reasoning apart from `completion_tokens`; its `total_tokens` shows it, and then both are added up.
     """
     inputs, outputs = _details(stated, "prompt"), _details(stated, "completion")
-    total, output = _number(stated.get("prompt_tokens")), _number(stated.get("completion_tokens"))
-    read_ = _number(inputs.get("cached_tokens"), *map(stated.get, _CACHE_READ))
-    written = _number(inputs.get("cache_write_tokens"), stated.get("cache_creation_input_tokens"))
-    reasoning = _number(outputs.get("reasoning_tokens"), stated.get("reasoning_tokens"))
+    total, output = as_count(stated.get("prompt_tokens")), as_count(stated.get("completion_tokens"))
+    read_ = as_count(inputs.get("cached_tokens"), *map(stated.get, _CACHE_READ))
+    written = as_count(inputs.get("cache_write_tokens"), stated.get("cache_creation_input_tokens"))
+    reasoning = as_count(outputs.get("reasoning_tokens"), stated.get("reasoning_tokens"))
     if total is not None and output is not None and reasoning:
         apart = stated.get("total_tokens") == total + output + reasoning
         output += reasoning if apart else 0
@@ -336,14 +335,6 @@ def _details(stated: Mapping[str, Any], kind: str) -> Mapping[str, Any]:
     """Return the object that parts a count; some spell its name without the plural."""
     details = stated.get(f"{kind}_tokens_details") or stated.get(f"{kind}_token_details")
     return details if isinstance(details, dict) else {}
-
-
-def _number(*values: object) -> int | None:
-    """Return the first of the values that is a count."""
-    for value in values:
-        if type(value) is int and value >= 0:
-            return value
-    return None
 
 
 def _thinking(value: object) -> list[str]:

@@ -22,7 +22,8 @@ from veyra.errors import (
     UnsupportedParameterError,
     excerpt,
 )
-from veyra.wire.failures import Origin, as_status, as_word, by_status, read
+from veyra.wire.failures import Origin, as_status, by_status
+from veyra.wire.reading import as_word, read
 
 _BY_WORD: Mapping[str, type[ProviderError]] = {
     "invalid_api_key": AuthenticationError,

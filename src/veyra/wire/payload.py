@@ -11,6 +11,7 @@ import msgspec
 from veyra.errors import InvalidRequestError, UnsupportedParameterError
 from veyra.types import Media, Message, Opaque, Request, Text
 from veyra.wire.base import Flags
+from veyra.wire.reading import UNREADABLE
 
 JSON_HEADERS: Mapping[str, str] = {"content-type": "application/json"}
 
@@ -91,7 +92,7 @@ def opaque(part: Opaque, dialect: str, flags: Flags) -> msgspec.Raw:
         raise invalid(flags, message)
     try:
         msgspec.json.decode(part.raw)
-    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+    except UNREADABLE as error:
         message = f"a block of {dialect} is not JSON: {error}"
         raise invalid(flags, message) from error
     return msgspec.Raw(part.raw)
