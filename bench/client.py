@@ -96,10 +96,9 @@ async def _run(contender: str, base_url: str) -> None:
         for line in sys.stdin:
             calls = int(line)
             start = time.process_time()
-            for _ in range(calls):
-                answer = await call()
+            answers = [await call() for _ in range(calls)]
             spent = time.process_time() - start
-            assert answer == (TEXT, TOKENS_OUT)
+            assert set(answers) == {(TEXT, TOKENS_OUT)}
             print(spent, flush=True)
 
 
