@@ -103,6 +103,7 @@ def test_path_version_and_applied_limit() -> None:
     encoded = DIALECT.encode(ask(), FLAGS)
     assert encoded.path == "/v1/messages"
     assert dict(encoded.headers) == {"content-type": "application/json", "anthropic-version": "2023-06-01"}
+    assert dict(DIALECT.headers(FLAGS)) == {"anthropic-version": "2023-06-01"}
     assert dict(encoded.applied) == {"max_tokens": 4096}
     assert dict(DIALECT.encode(ask(reasoning=1024), FLAGS).applied) == {"max_tokens": 5120}
     assert dict(DIALECT.encode(ask(max_tokens=0), FLAGS).applied) == {}

@@ -88,6 +88,15 @@ def test_status_alone(
     assert "\n" not in error.message
 
 
+@pytest.mark.parametrize("dialect", DIALECTS, ids=lambda dialect: dialect.name)
+def test_a_redirect_is_not_followed(dialect: Dialect) -> None:
+    """A redirect is a wrong address: the error says where it leads, and trying again does not help."""
+    error = dialect.failure(head(308, location="https://elsewhere/v1"), HTML, FLAGS)
+    assert type(error) is InvalidRequestError
+    assert (error.status, error.retryable) == (308, False)
+    assert "https://elsewhere/v1" in error.message
+
+
 @pytest.mark.parametrize(
     ("status", "fields", "kind"),
     [

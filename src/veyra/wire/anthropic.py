@@ -73,10 +73,16 @@ class Anthropic(Dialect):
         body.update(payload.given(options))
         body.update(_reasoning(request, flags))
         body.update(request.extra)
-        headers = dict(payload.JSON_HEADERS)
-        if flags.api_version is not None:
-            headers["anthropic-version"] = flags.api_version
-        return Encoded(path="/v1/messages", body=payload.dump(body, flags), headers=headers, applied=applied)
+        return Encoded(
+            path="/v1/messages",
+            body=payload.dump(body, flags),
+            headers={**payload.JSON_HEADERS, **self.headers(flags)},
+            applied=applied,
+        )
+
+    def headers(self, flags: Flags) -> Mapping[str, str]:
+        """Return the version header, where the endpoint names a version."""
+        return {} if flags.api_version is None else {"anthropic-version": flags.api_version}
 
     def decoder(self, head: Head, flags: Flags, *, stream: bool) -> Decoder:
         """Return a decoder for an answer; see `Dialect.decoder`."""

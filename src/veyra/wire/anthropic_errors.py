@@ -54,7 +54,7 @@ def reported(origin: Origin, body: bytes, *, partial: str = "") -> ProviderError
     code = as_word(details.get("error_code") if isinstance(details, dict) else fields.get("code"))
     word, stated = as_word(fields.get("type")), origin.head.status
     kind, usual = _BY_TYPE.get(word or "", (None, None))
-    if stated < 400:
+    if origin.is_success:
         stated = usual or as_status(code) or stated
     if code in _SPENT:
         kind = QuotaError
@@ -62,7 +62,7 @@ def reported(origin: Origin, body: bytes, *, partial: str = "") -> ProviderError
         origin = replace(origin, request_id=as_word(outer.get("request_id")))
     message = fields.get("message")
     return origin.error(
-        kind or (by_status(stated) if stated >= 400 else ServerError),
+        kind or (by_status(stated) if stated >= 300 else ServerError),
         message if isinstance(message, str) and message else excerpt(body),
         provider_type=word,
         provider_code=code,

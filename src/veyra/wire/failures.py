@@ -70,6 +70,11 @@ class Origin:
         """Return the origin of an answer with this head."""
         return cls(flags.provider, head, (head.headers.get(id_header) or None) if id_header else None)
 
+    @property
+    def is_success(self) -> bool:
+        """The head says that all is well, so an error comes inside the answer, and its own words decide."""
+        return self.head.status < 300
+
     def error(
         self,
         kind: type[_E],
@@ -91,8 +96,13 @@ class Origin:
             status: the status that the body states, where it is not that of the head.
         """
         status = status or self.head.status
+        text = excerpt(message) or "no message"
+        if 300 <= self.head.status < 400:
+            text = (
+                f"redirects are not followed; this one leads to {excerpt(self.head.headers.get('location', 'nowhere'))}"
+            )
         return kind(
-            f"{self.provider} (HTTP {self.head.status}): {excerpt(message) or 'no message'}",
+            f"{self.provider} (HTTP {self.head.status}): {text}",
             provider=self.provider,
             status=self.head.status,
             provider_type=provider_type,
@@ -126,7 +136,7 @@ class Origin:
 
 
 def by_status(status: int) -> type[ProviderError]:
-    """Return the class that an HTTP status from 400 stands for, where nothing better is known."""
+    """Return the class that an HTTP status from 300 stands for, where nothing better is known."""
     return _BY_STATUS.get(status) or (ServerError if status >= 500 else InvalidRequestError)
 
 

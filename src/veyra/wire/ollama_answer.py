@@ -184,9 +184,9 @@ def reported(origin: Origin, body: bytes, *, partial: str = "") -> ProviderError
     told = fields.get("error")
     message = told if isinstance(told, str) and told else excerpt(body)
     status = origin.head.status
-    if status < 400:
+    if origin.is_success:
         status = as_status(fields.get("status_code")) or status
-    kind = by_status(status) if status >= 400 else ServerError
+    kind = by_status(status) if status >= 300 else ServerError
     if kind is InvalidRequestError:
         kind = _by_message(message)
     if status == 404:

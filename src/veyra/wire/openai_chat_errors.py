@@ -75,7 +75,7 @@ def reported(origin: Origin, body: bytes, *, partial: str = "") -> ProviderError
     fields = inner if isinstance(inner, dict) else outer
     kind, code = as_word(fields.get("type")), as_word(fields.get("code"))
     status = origin.head.status
-    if status < 400:
+    if origin.is_success:
         stated = (as_status(fields.get(name)) for name in ("status_code", "code", "status", "raw_status_code"))
         status = next((number for number in stated if number), status)
     return origin.error(
@@ -92,7 +92,7 @@ def _classify(status: int, kind: str | None, code: str | None) -> type[ProviderE
     for word in (code, kind):
         if word is not None and word in _BY_WORD:
             return _BY_WORD[word]
-    if status >= 400:
+    if status >= 300:
         return by_status(status)
     return InvalidRequestError if kind == "invalid_request_error" else ServerError
 
