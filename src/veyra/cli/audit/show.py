@@ -143,7 +143,7 @@ def _print_asked(asked: object) -> None:
     match asked:
         case {"messages": list() as messages, **others}:
             for name, value in others.items():
-                _quote(name, value)
+                _quote(str(name), value)
             for message in messages:
                 match message:
                     case {"role": str() as role, "content": content}:
