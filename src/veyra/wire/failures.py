@@ -84,6 +84,7 @@ class Origin:
         provider_code: str | None = None,
         partial: str = "",
         status: int | None = None,
+        delay: float | None = None,
     ) -> _E:
         """Return the error `kind` for this answer, with what the head says about trying again.
 
@@ -94,8 +95,10 @@ class Origin:
             provider_code: the provider's code for it.
             partial: the text that came before; where there is some, the work may be billed.
             status: the status that the body states, where it is not that of the head.
+            delay: seconds that the body asks to wait; the head goes before it.
         """
         status = status or self.head.status
+        wait = retry_after(self.head.headers)
         text = excerpt(message) or "no message"
         if 300 <= self.head.status < 400:
             text = (
@@ -110,7 +113,7 @@ class Origin:
             request_id=self.request_id,
             retryable=self._retryable(kind, status),
             ambiguous=kind.default_ambiguous or bool(partial) or status in _GAVE_UP_WAITING,
-            retry_after=retry_after(self.head.headers),
+            retry_after=delay if wait is None else wait,
             partial=partial,
         )
 

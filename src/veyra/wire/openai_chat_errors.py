@@ -1,4 +1,4 @@
-"""OpenAI Chat Completions: what an error means, by type and code, then by status."""
+"""OpenAI Chat Completions and Responses: what an error means, by type and code, then by status."""
 
 from __future__ import annotations
 
@@ -48,6 +48,10 @@ _BY_WORD: Mapping[str, type[ProviderError]] = {
     "content_filter": ContentPolicyError,
     "ResponsibleAIPolicyViolation": ContentPolicyError,
     "data_inspection_failed": ContentPolicyError,
+    "invalid_prompt": ContentPolicyError,
+    "bio_policy": ContentPolicyError,
+    "misalignment_policy_violation": ContentPolicyError,
+    "image_content_policy_violation": ContentPolicyError,
     "unsupported_parameter": UnsupportedParameterError,
     "unsupported_value": UnsupportedParameterError,
     "unknown_parameter": UnsupportedParameterError,
@@ -57,8 +61,24 @@ _BY_WORD: Mapping[str, type[ProviderError]] = {
     "overloaded_error": OverloadedError,
     "service_unavailable": OverloadedError,
     "engine_overloaded": OverloadedError,
+    "server_is_overloaded": OverloadedError,
+    "slow_down": OverloadedError,
+    "data_residency_mismatch": InvalidRequestError,
+    "invalid_image": InvalidRequestError,
+    "invalid_image_format": InvalidRequestError,
+    "invalid_base64_image": InvalidRequestError,
+    "invalid_image_url": InvalidRequestError,
+    "invalid_image_mode": InvalidRequestError,
+    "image_too_large": InvalidRequestError,
+    "image_too_small": InvalidRequestError,
+    "image_parse_error": InvalidRequestError,
+    "image_file_too_large": InvalidRequestError,
+    "image_file_not_found": InvalidRequestError,
+    "unsupported_image_media_type": InvalidRequestError,
+    "empty_image_file": InvalidRequestError,
+    "failed_to_download_image": InvalidRequestError,
 }
-"""Codes and types that say more than a status does."""
+"""Codes and types that say more than a status does; those about images come with a failed response, inside a 200."""
 
 
 def reported(origin: Origin, body: bytes, *, partial: str = "") -> ProviderError:
