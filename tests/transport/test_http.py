@@ -95,7 +95,7 @@ async def test_cookies_are_not_kept(transport: HttpTransport) -> None:
     """A cookie that a server sets is not sent back."""
     async with Loopback([reply(headers={"set-cookie": "id=1; Path=/"}), reply()]) as server:
         for _ in range(2):
-            await ask(transport, post(server.url))
+            await ask(transport, post(f"http://localhost:{server.port}"))
     assert "cookie" not in server.requests[1].headers
 
 

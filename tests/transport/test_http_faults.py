@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import gzip
 import itertools
 import logging
@@ -34,6 +35,7 @@ def _silence(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
     """No failure leaves a message of the event loop or the library behind (`never retrieved`, `unclosed`)."""
     with caplog.at_level(logging.DEBUG):
         yield
+        gc.collect(1)
     said = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
     assert not said
 

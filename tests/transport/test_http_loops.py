@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import ssl
 import subprocess
 import sys
 import threading
@@ -12,11 +13,12 @@ import weakref
 from pathlib import Path
 
 import pytest
+import trustme
 
 from asking import ask, post
 from loopback import STALL, Loopback, Play, chunk, in_thread, reply, until
 from veyra.errors import ConnectionFailedError, IncompleteStreamError
-from veyra.transport.http import HttpTransport
+from veyra.transport.http import HttpTransport, _Exchange
 
 HEAD = b"HTTP/1.1 200 OK\r\n"
 BEGUN: Play = [HEAD + b"transfer-encoding: chunked\r\n\r\n", chunk(b"abc"), STALL]
@@ -182,17 +184,48 @@ async def test_cancelling_closes_the_connection(transport: HttpTransport, where:
 
 async def test_cancelling_while_the_request_is_sent_closes_the_connection(transport: HttpTransport) -> None:
     """A server that does not read its request cannot keep a cancelled connection open."""
-    release = threading.Event()
-    async with Loopback([], on_accept=[[release, STALL]]) as server:
-        task = asyncio.create_task(ask(transport, post(server.url, bytes(20_000_000))))
-        while not server.links:
+    never = threading.Event()
+    async with Loopback([], on_accept=[[never]]) as server:
+        exchange = transport.open(post(server.url, bytes(20_000_000)))
+        task = asyncio.create_task(_enter(exchange))
+        while exchange._line is None or not exchange._line.get_write_buffer_size():
             await asyncio.sleep(0)
-        await asyncio.sleep(0.02)
+        line = exchange._line.get_extra_info("socket")
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        release.set()
-        await asyncio.wait_for(until(server.links[0].left), 1)
+        await asyncio.sleep(0)
+        assert line.fileno() == -1, "closed"
+
+
+async def _enter(exchange: _Exchange) -> None:
+    async with exchange:
+        pass
+
+
+def test_leaving_does_not_wait_for_the_end_of_tls(tmp_path: Path) -> None:
+    """An exchange that is left early closes its socket at once, although the server never answers the end of TLS."""
+    authority, context = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    resume = threading.Event()
+
+    async def leave_early() -> None:
+        transport = HttpTransport(ca_file=tmp_path / "ca.pem")
+        exchange = transport.open(post(server.url))
+        async with exchange as incoming:
+            assert await anext(incoming.chunks()) == b"abc"
+            assert exchange._line is not None
+            line = exchange._line.get_extra_info("socket")
+        await asyncio.sleep(0)
+        assert line.fileno() == -1, "closed"
+
+    begun = [*BEGUN[:2], resume.wait]  # the server's loop stands still
+    with in_thread(Loopback([begun], tls=context)) as server:
+        try:
+            asyncio.run(leave_early())
+        finally:
+            resume.set()
 
 
 async def test_a_deadline_around_an_exchange_is_a_timeout(transport: HttpTransport) -> None:
@@ -213,4 +246,18 @@ async def test_an_idle_connection_keeps_nothing_of_its_last_request(transport: H
         gone = weakref.ref(exchange)
         del exchange, incoming
         gc.collect()
+    assert gone() is None
+
+
+async def test_an_error_is_no_reference_to_itself(transport: HttpTransport) -> None:
+    """An error that was handled is freed at once, with all that its traceback holds, and not by the collector."""
+    gone = None
+    gc.disable()
+    try:
+        await ask(transport, post("http://127.0.0.1:1"))
+    except ConnectionFailedError as error:
+        gone = weakref.ref(error)
+    finally:
+        gc.enable()
+    assert gone is not None
     assert gone() is None

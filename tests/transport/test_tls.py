@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from asking import ask, post
-from loopback import CLOSE, STALL, Loopback, Play, chunk, in_thread, reply, until
+from loopback import CLOSE, Loopback, in_thread, reply
 from veyra.errors import ConnectionFailedError, InvalidRequestError
 from veyra.transport.checks import Target
 from veyra.transport.http import HttpTransport, _not_answered, _Route
@@ -153,17 +153,6 @@ async def test_a_handshake_that_breaks_off(transport: HttpTransport) -> None:
         with pytest.raises(ConnectionFailedError, match=f"no connection to 127.0.0.1:{server.port}") as caught:
             await ask(transport, post(f"https://127.0.0.1:{server.port}"))
     assert not caught.value.ambiguous
-
-
-async def test_cancelling_does_not_wait_for_the_end_of_tls(authority: trustme.CA, ca_file: Path) -> None:
-    """A cancelled exchange closes its socket at once, although the server never answers the end of TLS."""
-    transport = HttpTransport(ca_file=ca_file)
-    begun: Play = [HEAD + b"transfer-encoding: chunked\r\n\r\n", chunk(b"abc"), STALL]
-    async with Loopback([begun], tls=_server_side(authority)) as server:
-        async with transport.open(post(server.url)) as incoming:
-            assert await anext(incoming.chunks()) == b"abc"
-        await asyncio.wait_for(until(server.links[0].left), 1)
-        await transport.aclose()
 
 
 def test_loops_that_end_leave_no_warning(authority: trustme.CA, ca_file: Path) -> None:
