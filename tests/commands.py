@@ -6,26 +6,27 @@ import os
 import subprocess
 import sys
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from subprocess import DEVNULL, PIPE, CompletedProcess, Popen
+from typing import IO, TypeAlias
 
 VEYRA = Path(sys.executable).parent / "veyra"
 
 
-def start(*args: str, **settings: Any) -> subprocess.Popen[bytes]:
-    """Start the installed command in a process of its own, all its streams piped unless said otherwise."""
-    environment = os.environ | settings.pop("env", {})
-    streams: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE) | settings
-    return subprocess.Popen([VEYRA, *args], env=environment, text=False, **streams)
+Stream: TypeAlias = int | IO[bytes]
 
 
-def run(*args: str, **settings: Any) -> subprocess.CompletedProcess[bytes]:
-    """Run the installed command in a process of its own to its end."""
-    environment = os.environ | settings.pop("env", {})
-    if "input" not in settings:
-        settings.setdefault("stdin", subprocess.DEVNULL)
-    return subprocess.run([VEYRA, *args], env=environment, capture_output=True, timeout=15, check=False, **settings)
+def start(*args: str, stdin: Stream = DEVNULL, stdout: Stream = PIPE, stderr: Stream = PIPE) -> Popen[bytes]:
+    """Start the installed command in a process of its own."""
+    return Popen([VEYRA, *args], stdin=stdin, stdout=stdout, stderr=stderr)
+
+
+def run(*args: str, stdin: Stream = DEVNULL, env: Mapping[str, str] | None = None) -> CompletedProcess[bytes]:
+    """Run the installed command in a process of its own to its end, with `env` added to the environment."""
+    environment = os.environ | (env or {})
+    return subprocess.run([VEYRA, *args], stdin=stdin, env=environment, capture_output=True, timeout=15, check=False)
 
 
 @dataclass

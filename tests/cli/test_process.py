@@ -31,7 +31,7 @@ def _first_piece(process: subprocess.Popen[bytes]) -> bytes:
 
 def test_a_stream_is_written_as_it_comes(holding: Server, log: Path) -> None:
     """A piece of the answer is on standard output before the next one was sent."""
-    with start("generate", "hi", *OLLAMA, "--base-url", holding.url, stdin=subprocess.DEVNULL) as process:
+    with start("generate", "hi", *OLLAMA, "--base-url", holding.url) as process:
         assert _first_piece(process) == b"first\n"
         assert process.poll() is None
         holding.go_on.set()
@@ -43,7 +43,7 @@ def test_a_stream_is_written_as_it_comes(holding: Server, log: Path) -> None:
 
 def test_ctrl_c_ends_quietly_and_is_recorded(holding: Server, log: Path) -> None:
     """SIGINT ends the command with 130, no traceback, what came on stdout, and the attempt recorded as cancelled."""
-    with start("generate", "hi", *OLLAMA, "--base-url", holding.url, stdin=subprocess.DEVNULL) as process:
+    with start("generate", "hi", *OLLAMA, "--base-url", holding.url) as process:
         assert _first_piece(process) == b"first\n"
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=15)
@@ -53,7 +53,7 @@ def test_ctrl_c_ends_quietly_and_is_recorded(holding: Server, log: Path) -> None
 
 def test_a_reader_that_leaves_ends_the_call(holding: Server, log: Path) -> None:
     """When nobody reads the answer any more the command ends with 141 and no message, recorded as cancelled."""
-    with start("generate", "hi", *OLLAMA, "--base-url", holding.url, stdin=subprocess.DEVNULL) as process:
+    with start("generate", "hi", *OLLAMA, "--base-url", holding.url) as process:
         assert _first_piece(process) == b"first\n"
         assert process.stdout is not None
         process.stdout.close()
@@ -70,7 +70,7 @@ def test_a_list_whose_reader_leaves_ends_quietly(log: Path) -> None:
         assert run("generate", "hi", "-b", "mock").returncode == 0
     reading, writing = os.pipe()
     os.close(reading)
-    with start("audit", "list", stdin=subprocess.DEVNULL, stdout=writing) as process:
+    with start("audit", "list", stdout=writing) as process:
         os.close(writing)
         _, err = process.communicate(timeout=15)
     assert (process.returncode, err) == (141, b"")
@@ -108,9 +108,7 @@ def test_a_terminal_gets_no_control_characters() -> None:
     """On a terminal an answer's escape sequences show as symbols."""
     screen, terminal = pty.openpty()
     try:
-        with start(
-            "generate", "\x1b]0;owned\x07 last-word", "-b", "mock", stdin=subprocess.DEVNULL, stdout=terminal
-        ) as process:
+        with start("generate", "\x1b]0;owned\x07 last-word", "-b", "mock", stdout=terminal) as process:
             os.close(terminal)
             shown = b""
             while b"last-word" not in shown:
@@ -127,6 +125,25 @@ def test_closed_streams_are_no_failure() -> None:
     command = f"{Path(sys.executable).parent / 'veyra'} generate hi -b mock <&- >&-"
     done = subprocess.run(["sh", "-c", command], capture_output=True, timeout=15, check=False)
     assert (done.returncode, done.stderr) == (0, b"")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.parametrize("how", ["--stream", "--no-stream"])
+def test_a_full_disk_is_said_in_words(how: str) -> None:
+    """An answer that cannot be written ends the command with 1 and one line."""
+    with Path("/dev/full").open("wb") as full, start("generate", "hi", "-b", "mock", how, stdout=full) as process:
+        _, err = process.communicate(timeout=15)
+    assert (process.returncode, err.count(b"\n")) == (1, 1)
+    assert err.startswith(b"Error: standard output cannot be written")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_standard_error_loses_no_answer() -> None:
+    """A note that cannot be written is no reason to fail."""
+    with Path("/dev/full").open("wb") as full, start("generate", "hi", stderr=full) as process:
+        out, _ = process.communicate(timeout=15)
+    assert process.returncode == 0
+    assert out.startswith(b"This is the mock")
 
 
 @pytest.mark.parametrize("locale", ["C", "C.UTF-8", "POSIX"])

@@ -36,9 +36,14 @@ class Commands(LazyGroup):
             from veyra.cli.failure import explain  # noqa: PLC0415  (not before something failed: help stays light)
 
             raise explain(error) from None
+        except show.OutputError as error:
+            show.stop()
+            raise click.ClickException(str(error)) from None
         except BrokenPipeError:
             show.stop()
             ctx.exit(BROKEN_PIPE)
+        except OSError as error:  # a file that was named cannot be read: the system's words say which and why
+            raise click.ClickException(str(error)) from None
         except KeyboardInterrupt:
             ctx.exit(INTERRUPTED)
 

@@ -7,7 +7,8 @@ The rules:
    change the title or feed the keyboard, are shown as symbols; only newline and tab do what they mean.
 3. Tables, notes and failures are made of lines: a character that does not print shows as a symbol, wherever they go.
 4. JSON is ASCII, one value on a line.
-5. Colour is for a person: only on a terminal, and never where `NO_COLOR` is set.
+5. A call to any function here that writes to standard output may raise `BrokenPipeError` or `OutputError`.
+6. Colour is for a person: only on a terminal, and never where `NO_COLOR` is set.
 """
 
 from __future__ import annotations
@@ -15,8 +16,10 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
-from typing import IO, Literal, TextIO, TypeAlias
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from io import TextIOWrapper
+from typing import Literal, TextIO, TypeAlias
 
 Colour: TypeAlias = Literal["plain", "green", "yellow", "red", "bold"]
 
@@ -29,6 +32,10 @@ _SYMBOLS = {
 _TERMINAL = {code: symbol for code, symbol in _SYMBOLS.items() if chr(code) not in "\n\t"}
 
 
+class OutputError(Exception):
+    """Standard output cannot be written, for another reason than that its reader has gone."""
+
+
 # ------------------------------------------------------------------------------------------------- answers
 
 
@@ -37,8 +44,9 @@ def answer(text: str) -> None:
 
     Raises:
         BrokenPipeError: nobody reads any more.
+        OutputError: it cannot be written.
     """
-    _write(sys.stdout, text.translate(_TERMINAL) if _is_terminal(sys.stdout) else text)
+    _out(text.translate(_TERMINAL) if _is_terminal(sys.stdout) else text)
 
 
 def body(data: bytes) -> None:
@@ -46,14 +54,15 @@ def body(data: bytes) -> None:
     if _is_terminal(sys.stdout):
         answer(data.decode("utf-8", "replace"))
         return
-    stream: IO[bytes] = sys.stdout.buffer
-    stream.write(data)
-    stream.flush()
+    if sys.stdout is not None:
+        with _checked():
+            sys.stdout.buffer.write(data)
+            sys.stdout.buffer.flush()
 
 
 def record(value: Mapping[str, object]) -> None:
     """Write a value as one line of ASCII JSON to standard output; what JSON has no word for goes as its text."""
-    _write(sys.stdout, json.dumps(value, default=str) + "\n")
+    _out(json.dumps(value, default=str) + "\n")
 
 
 # -------------------------------------------------------------------------------------------- lines, tables
@@ -61,7 +70,7 @@ def record(value: Mapping[str, object]) -> None:
 
 def line(text: str = "", colour: Colour = "plain") -> None:
     """Write a line to standard output."""
-    _write(sys.stdout, _paint(printable(text), colour, sys.stdout) + "\n")
+    _out(_paint(printable(text), colour, sys.stdout) + "\n")
 
 
 def table(headings: Sequence[str], rows: Iterable[Sequence[str]], colours: Mapping[str, Colour] | None = None) -> None:
@@ -83,20 +92,20 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[str]], colours: Mappi
                 _paint(shown, colours.get(cell, "plain"), sys.stdout) for shown, cell in zip(padded, row, strict=True)
             ]
         text = "  ".join(padded).rstrip()
-        _write(sys.stdout, (_paint(text, "bold", sys.stdout) if number == 0 else text) + "\n")
+        _out((_paint(text, "bold", sys.stdout) if number == 0 else text) + "\n")
 
 
 def fields(values: Mapping[str, str]) -> None:
     """Write names and values, one pair on a line, the values aligned and indented."""
     width = max(map(len, values), default=0)
     for name, value in values.items():
-        _write(sys.stdout, f"  {printable(name):<{width}}  {printable(value)}".rstrip() + "\n")
+        _out(f"  {printable(name):<{width}}  {printable(value)}".rstrip() + "\n")
 
 
 def quotation(text: str) -> None:
     """Write recorded text, each of its lines indented, so that nothing in it can pass for a line of ours."""
     for row in text.split("\n"):
-        _write(sys.stdout, f"  {row.translate(_TERMINAL)}".rstrip() + "\n")
+        _out(f"  {row.translate(_TERMINAL)}".rstrip() + "\n")
 
 
 def printable(text: str) -> str:
@@ -112,14 +121,14 @@ def printable(text: str) -> str:
 
 def note(text: str) -> None:
     """Write a line for the person at the terminal to standard error."""
-    _write(sys.stderr, f"veyra: {printable(text)}\n")
+    _err(f"veyra: {printable(text)}\n")
 
 
 def failure(message: str, hint: str | None = None) -> None:
     """Write what went wrong, on one line, and what to do about it, on another, to standard error."""
-    _write(sys.stderr, f"{_paint('Error:', 'red', sys.stderr)} {printable(' '.join(message.split()))}\n")
+    _err(f"{_paint('Error:', 'red', sys.stderr)} {printable(' '.join(message.split()))}\n")
     if hint is not None:
-        _write(sys.stderr, f"Hint: {printable(hint)}\n")
+        _err(f"Hint: {printable(hint)}\n")
 
 
 # ------------------------------------------------------------------------------------------------- streams
@@ -128,21 +137,40 @@ def failure(message: str, hint: str | None = None) -> None:
 def prepare() -> None:
     """Let no character stop the output: what a stream's encoding lacks is written as a backslash escape."""
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
+        if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
 
 
 def stop() -> None:
-    """Send what is still to be written to standard output nowhere: its reader has gone."""
+    """Send what is still to be written to standard output nowhere: it cannot be written."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, sys.stdout.fileno())
     os.close(nowhere)
 
 
-def _write(stream: TextIO | None, text: str) -> None:
-    if stream is not None:  # None where the shell closed it: `>&-`
-        stream.write(text)
-        stream.flush()
+def _out(text: str) -> None:
+    if sys.stdout is not None:  # None where the shell closed it: `>&-`
+        with _checked():
+            sys.stdout.write(text)
+            sys.stdout.flush()
+
+
+def _err(text: str) -> None:
+    if sys.stderr is not None:
+        with suppress(OSError):  # nobody could be told, and a note is no reason to lose an answer
+            sys.stderr.write(text)
+            sys.stderr.flush()
+
+
+@contextmanager
+def _checked() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        msg = f"standard output cannot be written: {error.strerror or error}"
+        raise OutputError(msg) from error
 
 
 def _is_terminal(stream: TextIO | None) -> bool:
