@@ -4,12 +4,14 @@
     python bench/calls.py    (with it installed)
 
 Every contender runs in a process of its own against one fake provider on loopback, and their rounds take turns, so
-that what else the machine does falls on all of them alike. What counts is ratios of medians within one run; the
+that what else the machine does falls on all of them alike. On Linux the clients share one core, and the provider has
+another. What counts is ratios of medians within one run; the
 microseconds are of this machine and this minute. Exits with 1 when a ratio is over its budget.
 """
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -51,19 +53,22 @@ class Partner:
 
 
 @contextmanager
-def _started(*arguments: str) -> Iterator[Partner]:
+def _started(*arguments: str, core: int) -> Iterator[Partner]:
+    """Start a program of this directory on a core: 0 is the first that we may use, -1 the last."""
     command = [sys.executable, *arguments]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        if sys.platform == "linux":
+            os.sched_setaffinity(process.pid, {sorted(os.sched_getaffinity(0))[core]})
         yield Partner(process)
 
 
 def measure() -> dict[str, float]:
     """Return the median CPU seconds of a call for every contender."""
     with ExitStack() as stack:
-        provider = stack.enter_context(_started(str(HERE / "provider.py")))
+        provider = stack.enter_context(_started(str(HERE / "provider.py"), core=0))
         base_url = f"http://127.0.0.1:{int(provider.hear())}/v1"
         script = str(HERE / "client.py")
-        clients = {name: stack.enter_context(_started(script, name, base_url)) for name in CONTENDERS}
+        clients = {name: stack.enter_context(_started(script, name, base_url, core=-1)) for name in CONTENDERS}
         for client in clients.values():
             client.measure(WARM_UP)
         rounds = [{name: client.measure(CALLS) for name, client in clients.items()} for _ in range(ROUNDS)]
