@@ -411,6 +411,15 @@ def test_interleaved_blocks() -> None:
     assert [kept.get("input") for kept in blocks(told)] == [None, {"x": 1}, {"q": 2}, {"y": 3}]
 
 
+def test_blocks_that_share_an_index() -> None:
+    """A block that begins where another was not ended ends it; neither is lost."""
+    one = block(0, {"type": "tool_use", "id": "t1", "name": "f", "input": {"x": 1}})[:1]
+    two = block(0, {"type": "tool_use", "id": "t2", "name": "g", "input": {"y": 2}})
+    told = stream(START, *one, *two, end("tool_use"), STOP)
+    assert [(call.id, call.arguments) for call in told.finish.tool_calls] == [("t1", {"x": 1}), ("t2", {"y": 2})]
+    assert [kept["id"] for kept in blocks(told)] == ["t1", "t2"]
+
+
 def test_streamed_blocks_are_rebuilt() -> None:
     """Thinking with its signature, citations, and blocks and deltas of unknown types are kept."""
     told = stream(

@@ -59,6 +59,7 @@ def test_events_do_not_depend_on_pieces(data: st.DataObject) -> None:
     ("written", "expected"),
     [
         (b"data:x\n\n", [("", b"x")]),
+        (b"\xef\xbb\xbfdata: x\n\n", [("", b"x")]),
         (b"data:  x\n\n", [("", b" x")]),
         (b"data\n\n", [("", b"")]),
         (b"data: a\ndata: b\n\n", [("", b"a\nb")]),
