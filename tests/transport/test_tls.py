@@ -20,7 +20,7 @@ from loopback import CLOSE, Loopback, in_thread, reply
 from veyra.errors import ConnectionFailedError, InvalidRequestError
 from veyra.transport.checks import Target
 from veyra.transport.http import HttpTransport, _not_answered, _Route
-from veyra.transport.tls import Tls
+from veyra.transport.tls import Tls, _trust_system
 
 HEAD = b"HTTP/1.1 200 OK\r\n"
 
@@ -61,6 +61,27 @@ async def test_the_system_store_is_trusted(
     monkeypatch.setenv("SSL_CERT_FILE", str(ca_file))
     async with Loopback([reply(body=b"safe")], tls=_server_side(authority)) as server:
         assert (await ask(transport, post(server.url)))[1] == b"safe"
+
+
+@pytest.mark.parametrize(
+    ("cafile", "capath", "is_read"),
+    [(None, None, True), (None, "/own", True), ("/own.pem", "/own", False), (None, "/chosen", False)],
+)
+def test_the_systems_bundle_is_read_where_openssl_has_none(
+    cafile: str | None,
+    capath: str | None,
+    is_read: bool,
+    ca_file: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Where OpenSSL has no file of its own and no variable chooses one, the system's well-known bundle is read."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path / "none"))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    paths = ssl.DefaultVerifyPaths(cafile, capath, "SSL_CERT_FILE", "/own.pem", "SSL_CERT_DIR", "/own")
+    _trust_system(context, paths, [str(tmp_path / "none"), str(ca_file)])
+    assert bool(context.get_ca_certs()) is is_read
 
 
 async def test_an_unknown_authority_is_not_trusted(authority: trustme.CA, transport: HttpTransport) -> None:

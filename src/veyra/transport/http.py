@@ -24,10 +24,11 @@ import os
 import select
 import ssl
 import sys
+import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
-from functools import cached_property, lru_cache, partial
+from functools import lru_cache, partial
 from importlib import metadata
 from types import TracebackType
 from typing import TYPE_CHECKING, NamedTuple, Self, TypeVar
@@ -104,6 +105,8 @@ class HttpTransport(Transport):
             msg = "proxy must be the address of a proxy: http://host:port or https://host:port"
             raise InvalidRequestError(msg)
         self._routes: dict[checks.Target, _Route] = {}
+        self._context: ssl.SSLContext | None = None
+        self._loading = threading.Lock()
         self._held: dict[asyncio.AbstractEventLoop, _Held] = {}
 
     def open(self, request: Outgoing) -> _Exchange:
@@ -121,18 +124,21 @@ class HttpTransport(Transport):
         if held is not None:
             await held.lifetime.aclose()
 
-    @cached_property
-    def _context(self) -> ssl.SSLContext:
-        return self._tls.context()
-
-    def _route(self, target: checks.Target, url: str) -> _Route:
-        """Return the way to an origin."""
+    async def _route(self, request: Outgoing) -> _Route:
+        """Return the way that `request` takes, if it can be sent at all."""
+        target = checks.check(request)
         route = self._routes.get(target)
         if route is None:
-            proxy = self._proxy or environ.proxy_for(url)
-            context = self._context if target.scheme == "https" else None
+            proxy = self._proxy or environ.proxy_for(request.url)
+            context = await asyncio.to_thread(self._load_context) if target.scheme == "https" else None
             route = self._routes[target] = _Route(target, proxy, context)
         return route
+
+    def _load_context(self) -> ssl.SSLContext:
+        with self._loading:
+            if self._context is None:
+                self._context = self._tls.context()
+            return self._context
 
     async def _session(self) -> aiohttp.ClientSession:
         """Return the running loop's session. Making one also lets go of those whose loop was closed by hand."""
@@ -195,7 +201,7 @@ class _Exchange(Incoming):
     def __init__(
         self,
         request: Outgoing,
-        route: Callable[[checks.Target, str], _Route],
+        route: Callable[[Outgoing], Awaitable[_Route]],
         session: Callable[[], Awaitable[aiohttp.ClientSession]],
     ) -> None:
         self._request = request
@@ -207,7 +213,7 @@ class _Exchange(Incoming):
 
     async def __aenter__(self) -> Self:
         request = self._request
-        self._route = self._find_route(checks.check(request), request.url)
+        self._route = await self._find_route(request)
         session = await self._find_session()
         token = _asking.set(ref(self))
         try:
