@@ -290,26 +290,29 @@ class _Answer:
         return item
 
     def _settle(self, final: Iterable[msgspec.Raw], out: list[Event]) -> None:
-        """Tell what was not told of the items of the whole output.
-
-        The item under way that each of them is, is the one with its id, or else, as some give another id in each
-        event, the next one of its type; where there is none, it is new.
-        """
+        """Tell what was not told of the items of the whole output."""
         waiting: dict[str | None, deque[_Item]] = {}
         for item in self._items:
             waiting.setdefault(item.kind, deque()).append(item)
         for raw in final:
             fields = self._read(raw)
-            key = fields.get("id")
-            item = self._by_id.get(key) if isinstance(key, str) else None
-            if item is None or item.is_final:
-                same = waiting.get(as_word(fields.get("type")), deque())
-                while same and same[0].is_final:
-                    same.popleft()
-                item = same[0] if same else self._find(None, None)
+            item = self._match(fields, waiting.get(as_word(fields.get("type")), deque()))
             item.is_final = True
             if not item.is_done:
                 self._close(item, bytes(raw), fields, out)
+
+    def _match(self, fields: Mapping[str, Any], same: deque[_Item]) -> _Item:
+        """Return the item under way that an item of the whole output is, or a new one.
+
+        That is the one with its id, or else, as some give another id in each event, the next one of the same type.
+        """
+        key = fields.get("id")
+        item = self._by_id.get(key) if isinstance(key, str) else None
+        if item is not None and not item.is_final:
+            return item
+        while same and same[0].is_final:
+            same.popleft()
+        return same[0] if same else self._find(None, None)
 
     def _close(self, item: _Item, raw: bytes, fields: Mapping[str, Any], out: list[Event]) -> None:
         item.raw = raw
