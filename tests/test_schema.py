@@ -55,6 +55,14 @@ class Box(Generic[V]):
     content: Annotated[V, "what is in it"]
 
 
+class Cat(msgspec.Struct, tag=True):
+    lives: int = 9
+
+
+class Dog(msgspec.Struct, tag=True):
+    name: str
+
+
 @dataclass
 class Node:
     value: int
@@ -220,11 +228,16 @@ def test_real_pydantic_models_work() -> None:
         parse(tree, '{"leaves": [{"n": 1}, {"n": "x"}]}')
 
 
-@pytest.mark.parametrize("kind", [object, complex, list[complex], Callable[[], int], dict[int, list[object]]])
+@pytest.mark.parametrize(
+    "kind", [object, complex, list[complex], Callable[[], int], dict[int, list[object]], Item | Bill, "Item", 3]
+)
 def test_a_type_without_a_schema_is_refused(kind: Any) -> None:
-    """A type that JSON cannot hold is named in an error of ours."""
+    """A type that JSON cannot hold is named in an error of ours, whether it is described or read."""
     with pytest.raises(InvalidRequestError, match="cannot be described or read as JSON"):
         json_schema(kind)
+    if kind is not object:  # of which any data is an instance
+        with pytest.raises(InvalidRequestError, match="cannot be described or read as JSON"):
+            parse(kind, '[{"1": [1]}]' if kind == list[complex] else '{"1": [1]}')
 
 
 def test_two_types_of_one_name_are_refused() -> None:
@@ -504,6 +517,13 @@ def test_a_null_for_an_optional_property_is_read_as_left_out() -> None:
     assert parse(Bill, text, nulls_absent=True) == Bill([Item("a", 1)])
     with pytest.raises(MalformedResponseError, match=r"^\$\.count: expected int, got null$"):
         parse(Bill, '{"items": [], "count": null}')
+
+
+def test_a_null_is_read_by_the_choice_that_it_belongs_to() -> None:
+    """In a union the nulls of the choice that fits are read as left out."""
+    assert parse(list[Cat | Dog], '[{"type": "Cat", "lives": null}]', nulls_absent=True) == [Cat()]
+    with pytest.raises(MalformedResponseError, match=r"^\$\[0\]\.name: expected str, got null$"):
+        parse(list[Cat | Dog], '[{"type": "Dog", "name": null}]', nulls_absent=True)
 
 
 def test_a_null_for_a_required_property_is_still_wrong() -> None:

@@ -1,8 +1,8 @@
 """Python types and JSON Schema: what a model is asked to answer with, and what its answer is read into.
 
 A *type* is a dataclass, a TypedDict, a `msgspec.Struct`, a pydantic model (known by its methods: pydantic is never
-imported), or anything made of builtin containers, `Literal`, `Enum`, `Optional` and `Annotated` around them. A JSON
-Schema given as a mapping stands for itself everywhere a type may stand.
+imported), or anything made of builtin containers, `Literal`, `Enum`, `Optional` and `Annotated` around them. A union
+of several classes needs tagged Structs. A JSON Schema given as a mapping stands for itself wherever a type may stand.
 
 1. `json_schema` and `function_schema` describe; `parse` reads what `json_schema` describes and nothing else.
 2. `strict_schema` says the same in the subset that providers enforce while the model writes. What it makes nullable,
@@ -161,9 +161,9 @@ def _convert(data: object, kind: object) -> object:
 
 
 def _validate(kind: type, data: object) -> object:
-    """Return data as a pydantic model; for any other class msgspec finds that the data is no instance of it."""
+    """Return data as a pydantic model: the only kind of class that msgspec leaves to others."""
     if not _is_pydantic(kind):
-        return data
+        raise _no_schema(_unsupported(kind))
     try:
         return kind.model_validate(data)  # type: ignore[attr-defined]  # known by its methods
     except ValueError as error:  # pydantic's ValidationError is one, and lists what it found
@@ -214,8 +214,7 @@ def _components(kinds: Sequence[object]) -> tuple[list[dict[str, Any]], dict[str
 def _hoisted(kind: object, foreign: dict[str, Any]) -> dict[str, Any]:
     """Return a reference to a pydantic model inside another type, its definitions moved into `foreign`."""
     if not _is_pydantic(kind):
-        msg = f"type {kind!r} is not supported"
-        raise TypeError(msg)
+        raise _unsupported(kind)
     schema = _pydantic_schema(kind)
     found = schema.pop("$defs", {})
     name = kind.__name__  # type: ignore[attr-defined]  # a class
@@ -314,6 +313,10 @@ def _pydantic_schema(model: object) -> dict[str, Any]:
 
 def _is_pydantic(kind: object) -> bool:
     return isinstance(kind, type) and hasattr(kind, "model_json_schema") and hasattr(kind, "model_validate")
+
+
+def _unsupported(kind: object) -> TypeError:
+    return TypeError(f"type {kind!r} is not supported")
 
 
 def _no_schema(error: Exception) -> InvalidRequestError:

@@ -115,6 +115,13 @@ def test_sampling_is_judged_by_the_reasoning_that_is_sent() -> None:
     assert [warning.parameter for warning in warnings] == ["reasoning", "temperature", "top_p"]
 
 
+def test_a_budget_of_nothing_is_no_reasoning() -> None:
+    """A model that is given no tokens to reason with takes sampling options."""
+    facts = ModelFacts(sampling="reasoning_off", default_effort="on")
+    request = ask(temperature=1, reasoning=0)
+    assert adapt(request, facts) == (request, ())
+
+
 @pytest.mark.parametrize("policy", ["error", "warn"])
 @pytest.mark.parametrize(
     ("facts", "prompt", "words"),
