@@ -6,7 +6,6 @@ import asyncio
 import gzip
 import threading
 import zlib
-from importlib.metadata import version
 
 import pytest
 from hypothesis import given, settings
@@ -14,6 +13,7 @@ from hypothesis import strategies as st
 
 from asking import ask, post
 from loopback import CLOSE, STALL, Loopback, Play, chunk, in_thread, reply, until
+from veyra import __version__
 from veyra.errors import ConnectionFailedError
 from veyra.transport.base import Outgoing
 from veyra.transport.http import HttpTransport
@@ -38,7 +38,7 @@ async def test_request_arrives_as_it_was_given(transport: HttpTransport) -> None
         "host": f"127.0.0.1:{server.port}",
         "accept": "*/*",
         "accept-encoding": "gzip, deflate",
-        "user-agent": f"veyra/{version('veyra')}",
+        "user-agent": f"veyra/{__version__}",
         "content-type": "application/json",
         "x-trace": "1",
         "authorization": "Bearer canary",

@@ -8,6 +8,7 @@ import ssl
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
@@ -64,22 +65,17 @@ async def test_the_system_store_is_trusted(
 
 
 @pytest.mark.parametrize(
-    ("cafile", "capath", "is_read"),
-    [(None, None, True), (None, "/own", True), ("/own.pem", "/own", False), (None, "/chosen", False)],
+    ("found", "is_read"),
+    [((None, None), True), ((None, "/own"), True), (("/own.pem", "/own"), False), ((None, "/chosen"), False)],
 )
 def test_the_systems_bundle_is_read_where_openssl_has_none(
-    cafile: str | None,
-    capath: str | None,
-    is_read: bool,
-    ca_file: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    found: tuple[Any, Any], is_read: bool, ca_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where OpenSSL has no file of its own and no variable chooses one, the system's well-known bundle is read."""
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "none"))
     monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path / "none"))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    paths = ssl.DefaultVerifyPaths(cafile, capath, "SSL_CERT_FILE", "/own.pem", "SSL_CERT_DIR", "/own")
+    paths = ssl.DefaultVerifyPaths(*found, "SSL_CERT_FILE", "/own.pem", "SSL_CERT_DIR", "/own")
     _trust_system(context, paths, [str(tmp_path / "none"), str(ca_file)])
     assert bool(context.get_ca_certs()) is is_read
 

@@ -29,7 +29,6 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from importlib import metadata
 from types import TracebackType
 from typing import TYPE_CHECKING, NamedTuple, Self, TypeVar
 from weakref import ref
@@ -38,7 +37,7 @@ import aiohttp
 from aiohttp.http_exceptions import ContentEncodingError, HttpProcessingError
 from yarl import URL
 
-from veyra import environ
+from veyra import __version__, environ
 from veyra.errors import (
     CallTimeoutError,
     ConnectionFailedError,
@@ -416,14 +415,9 @@ def _clocks(connect: float | None) -> aiohttp.ClientTimeout:
     return aiohttp.ClientTimeout(connect=connect, ceil_threshold=float("inf"))
 
 
-@lru_cache(maxsize=1)
-def _user_agent() -> str:
-    return f"veyra/{metadata.version('veyra')}"
-
-
 def _headers(request: Outgoing, route: _Route) -> dict[str, str]:
     """Return all headers but those of the message's framing, names in lower case; later ones overrule."""
-    headers = {"accept": "*/*", "accept-encoding": "gzip, deflate", "user-agent": _user_agent()}
+    headers = {"accept": "*/*", "accept-encoding": "gzip, deflate", "user-agent": f"veyra/{__version__}"}
     if route.context is None:
         headers |= route.proxy_headers()
     headers |= {name.lower(): value for name, value in request.headers.items()}
