@@ -21,6 +21,7 @@ from veyra.errors import (
     CallTimeoutError,
     ConnectionFailedError,
     IncompleteStreamError,
+    InvalidRequestError,
     MalformedResponseError,
 )
 from veyra.transport.http import HttpTransport
@@ -58,6 +59,13 @@ async def test_unknown_name(transport: HttpTransport) -> None:
     with pytest.raises(ConnectionFailedError, match=r"no\.such\.host\.invalid:443: the name is not known") as caught:
         await ask(transport, post("https://no.such.host.invalid/v1"))
     assert not caught.value.ambiguous
+
+
+@pytest.mark.parametrize("host", ["127.1", "2130706433", f"{'a' * 64}.test", "a..test"])
+async def test_impossible_name(transport: HttpTransport, host: str) -> None:
+    """What cannot be the name or the address of a host is a mistake in the request."""
+    with pytest.raises(InvalidRequestError, match=f"{host} cannot be the name or the address of a host"):
+        await ask(transport, post(f"http://{host}/v1"))
 
 
 async def test_no_connection_in_time(transport: HttpTransport) -> None:

@@ -53,6 +53,22 @@ async def test_https_goes_through_a_tunnel(tmp_path: Path) -> None:
     assert all("proxy-authorization" not in seen.headers for seen in provider.requests)
 
 
+async def test_a_proxy_over_tls_is_known_like_a_provider(tmp_path: Path) -> None:
+    """A proxy that is spoken to over TLS has to show a certificate that `ca_file` trusts."""
+    authority, context = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    async with Loopback([reply(body=b"through")], tls=context) as proxy:
+        transport = HttpTransport(ca_file=tmp_path / "ca.pem", proxy=f"https://me:{PASSWORD}@127.0.0.1:{proxy.port}")
+        assert (await ask(transport, post("http://provider.test/v1")))[1] == b"through"
+        await transport.aclose()
+        stranger = HttpTransport(proxy=proxy.url)
+        with pytest.raises(ConnectionFailedError, match="not trusted"):
+            await ask(stranger, post("http://provider.test/v1"))
+        await stranger.aclose()
+    assert proxy.requests[0].headers["proxy-authorization"] == BASIC
+
+
 @pytest.mark.parametrize(
     ("status", "says"),
     [

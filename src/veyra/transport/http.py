@@ -129,7 +129,8 @@ class HttpTransport(Transport):
         route = self._routes.get(target)
         if route is None:
             proxy = self._proxy or environ.proxy_for(request.url)
-            context = await asyncio.to_thread(self._load_context) if target.scheme == "https" else None
+            has_tls = target.scheme == "https" or (proxy is not None and proxy.url.startswith("https:"))
+            context = await asyncio.to_thread(self._load_context) if has_tls else None
             route = self._routes[target] = _Route(target, proxy, context)
         return route
 
@@ -154,7 +155,7 @@ class HttpTransport(Transport):
 
 @dataclass(frozen=True, slots=True)
 class _Route:
-    """The way to an origin: straight or through a proxy, and how the other end is known (None for no TLS)."""
+    """The way to an origin: straight or through a proxy, and how origin and proxy are known (None for no TLS at all)."""
 
     target: checks.Target
     proxy: environ.Proxy | None
@@ -418,7 +419,7 @@ def _clocks(connect: float | None) -> aiohttp.ClientTimeout:
 def _headers(request: Outgoing, route: _Route) -> dict[str, str]:
     """Return all headers but those of the message's framing, names in lower case; later ones overrule."""
     headers = {"accept": "*/*", "accept-encoding": "gzip, deflate", "user-agent": f"veyra/{__version__}"}
-    if route.context is None:
+    if route.target.scheme == "http":  # no tunnel: the proxy reads this request
         headers |= route.proxy_headers()
     headers |= {name.lower(): value for name, value in request.headers.items()}
     return headers | {name.lower(): secret.reveal() for name, secret in request.secret_headers.items()}
@@ -469,30 +470,37 @@ def _bare(error: BaseException) -> BaseException:
 
 
 def _not_connected(error: Exception, limit: float | None, route: _Route) -> ProviderError:
-    """Return what to raise where no connection came about: what happened, and what to do about it."""
+    """Return what to raise where no connection came about."""
     match error:
-        case aiohttp.ClientConnectorError(os_error=ssl.SSLCertVerificationError() as refusal):
-            return _untrusted(refusal, route)
         case aiohttp.ClientConnectorCertificateError(certificate_error=ssl.SSLCertVerificationError() as refusal):
             return _untrusted(refusal, route)
-        case aiohttp.ClientConnectorDNSError():
-            what = "the name is not known: check the base URL, or the network"
-        case aiohttp.ClientHttpProxyError(status=status):
-            what = f"the proxy refused with status {status}" + (": name its user and password" if status == 407 else "")
         case aiohttp.ClientConnectorSSLError():
-            what = f"no agreement on TLS{_tls_reason(error)}: does the server speak https?"
-        case aiohttp.ClientConnectorError(os_error=OSError(errno=errno.ECONNREFUSED)):
-            what = "refused: is the server running, and is the port right?"
-        case aiohttp.ClientConnectorError(os_error=OSError(errno=int(number))):
-            what = os.strerror(number)
+            said = f"no connection to {route}: no agreement on TLS{_tls_reason(error)}: does the server speak https?"
+            return ConnectionFailedError(said, retryable=False)
         case TimeoutError() if limit is not None:
             return CallTimeoutError(f"no connection to {route} within {limit} s", phase="connect", limit=limit)
-        case aiohttp.ServerDisconnectedError() | aiohttp.ClientOSError():
-            what = "closed before anything was sent"
+        case ValueError():
+            return InvalidRequestError(f"{route.target.host} cannot be the name or the address of a host")
         case _:
-            what = type(error).__name__
-    retryable = not isinstance(error, aiohttp.ClientConnectorSSLError)
-    return ConnectionFailedError(f"no connection to {route}: {what}", retryable=retryable)
+            return ConnectionFailedError(f"no connection to {route}: {_hindrance(error)}")
+
+
+def _hindrance(error: Exception) -> str:
+    """Return what was in the way of a connection, and what to do about it."""
+    match error:
+        case aiohttp.ClientConnectorDNSError():
+            return "the name is not known: check the base URL, or the network"
+        case aiohttp.ClientHttpProxyError(status=status):
+            hint = ": name its user and password" if status == 407 else ""
+            return f"the proxy refused with status {status}{hint}"
+        case aiohttp.ClientConnectorError(os_error=OSError(errno=errno.ECONNREFUSED)):
+            return "refused: is the server running, and is the port right?"
+        case aiohttp.ClientConnectorError(os_error=OSError(errno=int(number))):
+            return os.strerror(number)
+        case aiohttp.ServerDisconnectedError() | aiohttp.ClientOSError():
+            return "closed before anything was sent"
+        case _:
+            return type(error).__name__
 
 
 def _untrusted(refusal: ssl.SSLCertVerificationError, route: _Route) -> ConnectionFailedError:
