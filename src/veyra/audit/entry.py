@@ -220,7 +220,7 @@ def _attributes(attributes: Mapping[str, object], *, limit: int | None) -> str:
     values: dict[str, object] = {}
     cut: list[str] = []
     for name, value in attributes.items():
-        values[name] = value if type(value) in _PLAIN else _value(name, value)
+        values[name] = value if type(value) in _PLAIN and type(name) is str else _value(name, value)
         if limit is not None and isinstance(value, str) and len(value) > limit:
             values[name] = value[:limit]
             cut.append(name)
@@ -229,7 +229,10 @@ def _attributes(attributes: Mapping[str, object], *, limit: int | None) -> str:
     return f'"attributes":{_encode(values)}'
 
 
-def _value(name: str, value: object) -> object:
+def _value(name: object, value: object) -> object:
+    if not isinstance(name, str):
+        msg = f"the name of an attribute is a str, not {name!r}"
+        raise ValueError(msg)  # noqa: TRY004  (an entry is refused for one kind of reason)
     match value:
         case float():
             return value if math.isfinite(value) else repr(value)

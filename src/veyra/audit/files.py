@@ -59,12 +59,12 @@ def write_all(fd: int, data: bytes) -> int:
 
 @contextlib.contextmanager
 def created(path: Path) -> Iterator[int]:
-    """Create the file `path` of mode 0600 in one step, durably, or not at all.
+    """Create the file `path` of mode 0600 in one step, durably, or not at all. One process at a time may do so.
 
-    The block writes to a file beside it. Then: fdatasync, close, rename, fsync of the directory. Where the block or
-    one of these fails, the file beside it is removed.
+    The block writes to `path` with `.new` behind it. Then: fdatasync, close, rename, fsync of the directory. Where the
+    block or one of these fails, that file is removed; one that a crash left is written over.
     """
-    beside = path.with_name(f"{path.name}.{os.getpid()}.new")
+    beside = path.with_name(f"{path.name}.new")
     fd = os.open(beside, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
         try:

@@ -129,15 +129,18 @@ def _verify(path: Path, level: Level) -> Report:
     heads = {file: head for file, head, _ in walk.heads}
     origin = next(iter(heads.values())).origin if heads else ""
     check.expect(known, origin)
-    entered: Path | None = None
+    entered, name = None, ""
     for file, frame in walk:
-        if file != entered:
-            entered = file
-            check.head(heads[file], _name(path, file))
-        check.entry(frame, _name(path, file))
+        if file is not entered:
+            entered, name = file, _name(path, file)
+            check.head(heads[file], name)
+        check.entry(frame, name)
         if check.is_full:
             break
     else:
+        for file, head, _ in walk.heads[-1:]:
+            if file is not entered:  # a segment without an entry
+                check.head(head, _name(path, file))
         check.end(walk.fault, path)
     return check.report(origin, known, len(heads))
 

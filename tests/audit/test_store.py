@@ -1,0 +1,214 @@
+"""The store itself: two of them on one directory stand for two processes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from veyra.audit import BodyPart, entry, read_entries, segment, verify
+from veyra.audit.entry import Attempt, Sealed
+from veyra.audit.files import make_folder
+from veyra.audit.segment import Head
+from veyra.audit.session import Session
+from veyra.audit.store import Store
+
+
+class Process:
+    """A store with a session that seals what it appends."""
+
+    def __init__(self, directory: Path) -> None:
+        self.session = Session()
+        self.store = Store.open(directory, self.session.id)
+        self.append(entry.session_open(pid=1, mode="strict"))
+        self.store.sync()
+
+    def seal(self, call: str, size: int = 0) -> Sealed:
+        """Seal an intent."""
+        part = BodyPart("request.wire", bytes(size), "x")
+        return self.session.seal(entry.intent(Attempt(call, 1, "b"), attributes={}, parts=[part]))
+
+    def append(self, draft: entry.Draft) -> None:
+        """Append an entry that is of no further interest."""
+        self.store.append([self.session.seal(draft)])
+
+
+@pytest.fixture
+def processes(tmp_path: Path) -> Iterator[tuple[Process, Process]]:
+    """Two processes with the log open."""
+    first, second = Process(tmp_path), Process(tmp_path)
+    yield first, second
+    first.store.release()
+    second.store.release()
+
+
+def _calls(directory: Path) -> list[str]:
+    return [e.leaf["call"] for e in read_entries(directory) if e.leaf["kind"] == "call.intent"]
+
+
+def _drop_pages(directory: Path, offset: int) -> None:
+    """Do to a segment what a kernel may do after a failed sync: forget what was not durable."""
+    path = segment.path(directory, 0)
+    data = path.read_bytes()
+    path.write_bytes(data[:offset] + bytes(len(data) - offset))
+
+
+def test_numbers_go_on_across_processes(tmp_path: Path, processes: tuple[Process, Process]) -> None:
+    """Each process takes in what the other appended before it numbers its own."""
+    first, second = processes
+    seqs = []
+    for process, call in ((first, "a"), (second, "b"), (second, "c"), (first, "d")):
+        placed, failure = process.store.append([process.seal(call)])
+        assert failure is None
+        seqs += [item.seq for item in placed]
+    assert seqs == [2, 3, 4, 5]
+    assert _calls(tmp_path) == ["a", "b", "c", "d"]
+    assert verify(tmp_path).ok
+
+
+def test_a_failed_sync_writes_again_in_a_new_segment(tmp_path: Path, processes: tuple[Process, Process]) -> None:
+    """After a failed sync all that was not durable stands in the next segment, at the same numbers."""
+    first, _ = processes
+    placed, _ = first.store.append([first.seal("a"), first.seal("b")])
+    first.store._poisoned = True  # as after an fdatasync that failed
+    first.store.sync()
+    assert [item.seq for item in placed] == [2, 3]
+    with segment.opened(segment.path(tmp_path, 1)) as fd:
+        assert segment.read(fd)[0].first <= 2
+    assert _calls(tmp_path) == ["a", "b"]
+    assert verify(tmp_path).ok
+    assert verify(tmp_path).segments == 2
+
+
+def test_what_the_disk_forgot_is_written_from_memory(tmp_path: Path, processes: tuple[Process, Process]) -> None:
+    """Frames that can no longer be read after a failed sync are appended again."""
+    first, second = processes
+    second.store.append([second.seal("before")])
+    first.store.append([first.seal("durable")])
+    first.store.sync()
+    size = segment.path(tmp_path, 0).stat().st_size
+    placed, _ = first.store.append([first.seal("a"), first.seal("b")])
+    _drop_pages(tmp_path, size)
+    first.store._poisoned = True
+    first.store.sync()
+    assert [item.seq for item in placed] == [4, 5]
+    assert _calls(tmp_path) == ["before", "durable", "a", "b"]
+    assert verify(tmp_path).ok
+
+
+def test_another_process_finds_its_entries_in_the_new_segment(
+    tmp_path: Path, processes: tuple[Process, Process]
+) -> None:
+    """Whose entries were copied by another process's recovery from a failed sync keeps their numbers."""
+    first, second = processes
+    first.store.append([first.seal("a")])
+    placed, _ = second.store.append([second.seal("b")])
+    first.store._poisoned = True
+    first.store.sync()
+    second.store.sync()
+    assert [item.seq for item in placed] == [3]
+    second.store.append([second.seal("c")])
+    second.store.sync()
+    assert _calls(tmp_path) == ["a", "b", "c"]
+    assert verify(tmp_path).ok
+
+
+def test_another_process_writes_its_lost_entries_again(tmp_path: Path, processes: tuple[Process, Process]) -> None:
+    """Whose entries were forgotten by the disk before they could be copied appends them at new numbers."""
+    first, second = processes
+    size = segment.path(tmp_path, 0).stat().st_size
+    second.store.append([second.seal("x")])
+    placed, _ = second.store.append([second.seal("y")])
+    first.store.append([first.seal("a")])
+    _drop_pages(tmp_path, size)
+    first.store._poisoned = True
+    first.store.sync()
+    assert _calls(tmp_path) == ["a"]
+    second.store.sync()
+    assert _calls(tmp_path) == ["a", "x", "y"]
+    assert [item.seq for item in placed] == [4]
+    assert verify(tmp_path).ok
+
+
+def test_both_processes_fail_to_sync(tmp_path: Path, processes: tuple[Process, Process]) -> None:
+    """Two failures on one segment make one new segment, and nothing is there twice."""
+    first, second = processes
+    first.store.append([first.seal("a")])
+    second.store.append([second.seal("b")])
+    first.store._poisoned = second.store._poisoned = True
+    first.store.sync()
+    second.store.sync()
+    assert _calls(tmp_path) == ["a", "b"]
+    assert len(segment.listed(tmp_path)) == 2
+    assert verify(tmp_path).ok
+
+
+def test_an_append_after_a_failed_sync_begins_with_what_was_lost(
+    tmp_path: Path, processes: tuple[Process, Process]
+) -> None:
+    """Where even the new segment could not be made, the next append makes it first."""
+    first, _ = processes
+    first.store.append([first.seal("a")])
+    blocker = tmp_path / "seg" / "00000001.vseg.new"
+    blocker.mkdir()
+    first.store._poisoned = True
+    with pytest.raises(IsADirectoryError):
+        first.store.sync()
+    entries = [first.seal("b")]
+    with pytest.raises(IsADirectoryError):
+        first.store.append(entries)
+    blocker.rmdir()
+    first.store.append(entries)
+    first.store.sync()
+    assert _calls(tmp_path) == ["a", "b"]
+    assert verify(tmp_path).ok
+
+
+def test_a_large_segment_is_sealed(tmp_path: Path, processes: tuple[Process, Process]) -> None:
+    """At 64 MiB a new segment begins; the other process follows, and a log opened later begins there."""
+    first, second = processes
+    for number in range(9):
+        first.store.append([first.seal(str(number), 8 << 20)])
+    first.store.sync()
+    second.store.append([second.seal("other")])
+    second.store.sync()
+    assert len(segment.listed(tmp_path)) == 2
+    third = Process(tmp_path)
+    third.store.append([third.seal("late")])
+    third.store.sync()
+    third.store.release()
+    assert _calls(tmp_path) == [*map(str, range(9)), "other", "late"]
+    assert verify(tmp_path).ok
+    assert verify(tmp_path).segments == 2
+
+
+def test_an_old_segment_is_sealed(tmp_path: Path) -> None:
+    """A segment begun more than a day ago is closed by the next append, unless it is empty."""
+    make_folder(tmp_path / "seg")
+    head = Head(origin="veyra-log/old", index=0, first=0, peaks=(), created=1)
+    segment.path(tmp_path, 0).write_bytes(segment.encode(head))
+    process = Process(tmp_path)
+    assert len(segment.listed(tmp_path)) == 1
+    process.store.append([process.seal("a")])
+    process.store.sync()
+    process.store.release()
+    assert len(segment.listed(tmp_path)) == 2
+    assert _calls(tmp_path) == ["a"]
+    assert verify(tmp_path).ok
+
+
+def test_a_checkpoint_never_goes_back(tmp_path: Path, processes: tuple[Process, Process]) -> None:
+    """Who saves with fewer entries than the checkpoint covers leaves it as it is."""
+    first, second = processes
+    first.store.append([first.seal("a")])
+    first.store.sync()
+    second.store.append([second.seal("b")])
+    second.store.sync()
+    second.store.save()
+    before = (tmp_path / "checkpoint").read_bytes()
+    assert first.store.unsaved > 0
+    first.store.save()
+    assert first.store.unsaved == 0
+    assert (tmp_path / "checkpoint").read_bytes() == before
+    assert verify(tmp_path).checkpoint_size == 4
