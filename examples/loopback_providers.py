@@ -14,6 +14,7 @@ import re
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -267,6 +268,11 @@ class Loopback(BaseHTTPRequestHandler):
     server_version = "loopback"
     json_type: ClassVar = "application/json"
 
+    def handle(self) -> None:
+        """Serve a connection until the caller hangs up; a provider stops generating then, too."""
+        with suppress(ConnectionError):
+            super().handle()
+
     def do_GET(self) -> None:
         """Answer the routes that ask for no generation."""
         found = INVENTORY.get(self.path)
@@ -288,13 +294,10 @@ class Loopback(BaseHTTPRequestHandler):
             self.answer(200, provider.whole(asked), ids)
             return
         self.begin(200, ids | {"content-type": provider.stream_type, "transfer-encoding": "chunked"})
-        try:
-            for piece in provider.streamed(asked):
-                self.wfile.write(b"%x\r\n%b\r\n" % (len(piece), piece))
-                time.sleep(PAUSE)
-            self.wfile.write(b"0\r\n\r\n")
-        except ConnectionError:  # the caller has gone: a provider stops generating then, too
-            self.close_connection = True
+        for piece in provider.streamed(asked):
+            self.wfile.write(b"%x\r\n%b\r\n" % (len(piece), piece))
+            time.sleep(PAUSE)
+        self.wfile.write(b"0\r\n\r\n")
 
     def answer(self, status: int, value: JSON, headers: dict[str, str]) -> None:
         """Write a whole answer."""

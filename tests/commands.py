@@ -37,3 +37,4 @@ class Server:
     seen: list[bytes] = field(default_factory=list)
     go_on: threading.Event = field(default_factory=threading.Event)
     cut: bool = False
+    first: str = "first\n"

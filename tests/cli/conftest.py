@@ -77,11 +77,9 @@ def providers() -> Iterator[str]:
 def holding() -> Iterator[Server]:
     """An Ollama that sends one piece of an answer and the rest when `go_on` is set."""
     server = Server("")
-    piece = json.dumps({"model": "m", "message": {"role": "assistant", "content": "first\n"}, "done": False}).encode()
-    rest = json.dumps({"model": "m", "message": {"role": "assistant", "content": "second"}, "done": False}).encode()
-    end = json.dumps(
-        {"model": "m", "message": {"role": "assistant", "content": ""}, "done": True, "done_reason": "stop"}
-    ).encode()
+
+    def line(content: str, **more: object) -> bytes:
+        return json.dumps({"message": {"role": "assistant", "content": content}, "done": False} | more).encode() + b"\n"
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
@@ -89,14 +87,14 @@ def holding() -> Iterator[Server]:
             self.send_response(200)
             self.send_header("content-type", "application/x-ndjson")
             self.end_headers()
-            self.wfile.write(piece + b"\n")
+            self.wfile.write(line(server.first))
             server.go_on.wait(15)
             if server.cut:
                 return
             try:
                 for _ in range(2000):
-                    self.wfile.write(rest + b"\n")
-                self.wfile.write(end + b"\n")
+                    self.wfile.write(line("second"))
+                self.wfile.write(line("", done=True, done_reason="stop"))
             except ConnectionError:
                 return
 

@@ -9,7 +9,7 @@ import pytest
 from click.testing import Result
 
 from veyra import ModelResponse
-from veyra.audit import AuditLog
+from veyra.audit import AuditLog, read_entries
 from veyra.errors import AuditWriteError, OverloadedError, QuotaError, RateLimitError, ServerError
 from veyra.models import registry
 from veyra.models.mock import MockBackend, Replies
@@ -47,6 +47,13 @@ def test_the_answer_alone_is_on_stdout(veyra: Run, scripted: Script, how: str, a
     scripted(answer)
     result = veyra("generate", "hi", "-b", "parrot", how)
     assert (result.exit_code, result.stdout_bytes, result.stderr) == (0, printed.encode(), "")
+
+
+def test_text_that_is_no_unicode_is_escaped(veyra: Run, scripted: Script) -> None:
+    """A lone surrogate, which models do produce, is written as an escape and stops nothing."""
+    scripted("half \ud83d an emoji")
+    result = veyra("generate", "hi", "-b", "parrot")
+    assert (result.exit_code, result.stdout) == (0, "half \\ud83d an emoji\n")
 
 
 def test_without_a_backend_the_mock_answers_and_says_so(veyra: Run) -> None:
@@ -219,6 +226,13 @@ def test_audit_can_be_another_directory(veyra: Run, tmp_path: Path, log: Path) -
     assert veyra("generate", "hi", "-b", "mock", "--audit", str(other)).exit_code == 0
     assert not log.exists()
     assert veyra("audit", "list", "--json", "--dir", str(other)).stdout.count("\n") == 1
+
+
+def test_the_log_is_closed_with_the_call(veyra: Run, log: Path) -> None:
+    """When the command has ended, so has its session in the log."""
+    assert veyra("generate", "hi", "-b", "mock").exit_code == 0
+    *_, last = read_entries(log)
+    assert last.leaf["kind"] == "session.close"
 
 
 def test_without_a_record_no_call_is_made(veyra: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -76,6 +76,14 @@ def test_a_list_whose_reader_leaves_ends_quietly(log: Path) -> None:
     assert (process.returncode, err) == (141, b"")
 
 
+def test_what_came_before_a_failure_ends_its_line(holding: Server) -> None:
+    """The text of an answer that breaks off stays on stdout, its last line ended."""
+    holding.first, holding.cut = "half a sent", True
+    holding.go_on.set()
+    done = run("generate", "hi", *OLLAMA, "--base-url", holding.url)
+    assert (done.returncode, done.stdout) == (1, b"half a sent\n")
+
+
 @pytest.mark.parametrize("fault", ["cut", "refused"])
 def test_a_failure_is_a_line_and_no_traceback(fault: str, holding: Server, log: Path) -> None:
     """A stream cut before its end, or a server that is not there, gives status 1 and plain words."""

@@ -30,6 +30,7 @@ class Commands(LazyGroup):
 
     def invoke(self, ctx: click.Context) -> object:
         """Run the chosen command and end as the rules of this module say."""
+        show.prepare()
         try:
             return super().invoke(ctx)
         except VeyraError as error:
@@ -37,10 +38,8 @@ class Commands(LazyGroup):
 
             raise explain(error) from None
         except show.OutputError as error:
-            show.stop()
             raise click.ClickException(str(error)) from None
         except BrokenPipeError:
-            show.stop()
             ctx.exit(BROKEN_PIPE)
         except OSError as error:  # a file that was named cannot be read: the system's words say which and why
             raise click.ClickException(str(error)) from None
@@ -62,5 +61,4 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command with the arguments of this process; ends it."""
-    show.prepare()
     cli(prog_name="veyra")

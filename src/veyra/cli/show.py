@@ -141,13 +141,6 @@ def prepare() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-def stop() -> None:
-    """Send what is still to be written to standard output nowhere: it cannot be written."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, sys.stdout.fileno())
-    os.close(nowhere)
-
-
 def _out(text: str) -> None:
     if sys.stdout is not None:  # None where the shell closed it: `>&-`
         with _checked():
