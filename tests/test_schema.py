@@ -493,6 +493,13 @@ def test_strict_leaves_what_it_was_given_alone() -> None:
     assert strict_schema(strict) == strict
 
 
+def test_a_property_that_takes_anything_may_be_said_by_true() -> None:
+    """`true` as a property's schema is the schema that takes anything, in all that is done with it."""
+    schema = {"type": "object", "properties": {"any": True}}
+    assert strict_schema(schema)["properties"] == {"any": {}}
+    assert parse(schema, '{"any": [1]}', nulls_absent=True) == {"any": [1]}
+
+
 @pytest.mark.parametrize(
     ("kind", "message"),
     [

@@ -385,6 +385,11 @@ def _strict(node: Schema, root: Schema, path: str) -> dict[str, Any]:
     return strict | _closed(node, root, path) if _is_object(node) else strict
 
 
+def _mapping(schema: object) -> Schema:
+    """Return a schema as a mapping: `true`, which takes anything, is the empty one."""
+    return schema if isinstance(schema, Mapping) else {}
+
+
 def _is_object(node: Schema) -> bool:
     kind = node.get("type")
     return kind == "object" or (isinstance(kind, list) and "object" in kind) or "properties" in node
@@ -401,7 +406,7 @@ def _closed(node: Schema, root: Schema, path: str) -> dict[str, Any]:
     required = node.get("required", ())
     closed: dict[str, Any] = {}
     for name, value in properties.items():
-        inner = _strict(value, root, f"{path}.{name}")
+        inner = _strict(_mapping(value), root, f"{path}.{name}")
         needs_null = name not in required and not _takes_null(inner, root)
         closed[name] = {"anyOf": [inner, _NULL]} if needs_null else inner
     return {"properties": closed, "required": list(closed), "additionalProperties": False}
@@ -440,7 +445,8 @@ def _without_nulls(value: object, schema: Mapping[str, Any], root: Schema) -> ob
     if isinstance(value, list) and isinstance(schema.get("items"), Mapping):
         return [_without_nulls(item, schema["items"], root) for item in value]
     if isinstance(value, dict):
-        properties, required = schema.get("properties", {}), schema.get("required", ())
+        properties = {name: _mapping(inner) for name, inner in schema.get("properties", {}).items()}
+        required = schema.get("required", ())
         return {
             name: _without_nulls(item, properties.get(name, {}), root)
             for name, item in value.items()
