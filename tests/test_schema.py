@@ -485,6 +485,16 @@ def test_strict_replaces_a_reference_that_has_keywords_beside_it() -> None:
     assert strict["properties"]["b"] == {"anyOf": [{"type": "null"}]}
 
 
+def test_an_object_without_properties_is_strict_where_it_is_closed() -> None:
+    """An object that may have no property at all is closed, and stays so."""
+    assert strict_schema({"type": "object", "additionalProperties": False}) == {
+        "type": "object",
+        "properties": {},
+        "required": [],
+        "additionalProperties": False,
+    }
+
+
 def test_strict_leaves_what_it_was_given_alone() -> None:
     """Making a schema strict changes no part of the original, and a strict schema stays as it is."""
     schema = json_schema(Bill)
@@ -507,6 +517,8 @@ def test_a_property_that_takes_anything_may_be_said_by_true() -> None:
         ({"type": "object", "properties": {"a": {"$ref": "#"}}}, "cannot refer to itself: # -> #"),
         (Box[dict[str, int]], r"^\$\.content: an object with free keys"),
         (list[dict[str, Any]], r"^\$\[\]: an object with free keys"),
+        ({"type": "object", "properties": {}, "additionalProperties": {}}, r"^\$: an object with free keys"),
+        ({"type": "object", "properties": {}, "additionalProperties": True}, r"^\$: an object with free keys"),
         ({"type": "object", "patternProperties": {"a": {}}, "properties": {}}, r"^\$: an object with free keys"),
         ({"$ref": "#/$defs/none"}, "refers to '#/\\$defs/none', which is not in it"),
         ({"$ref": "other.json"}, "refers to 'other.json', which is not in it"),

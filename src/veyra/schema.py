@@ -398,14 +398,13 @@ def _is_object(node: Schema) -> bool:
 def _closed(node: Schema, root: Schema, path: str) -> dict[str, Any]:
     """Return what closes an object: every property required, and no other allowed."""
     properties = node.get("properties")
-    if properties is None or node.get("additionalProperties") or "patternProperties" in node:
-        if node.get("additionalProperties") is False and "patternProperties" not in node:
-            return {"properties": {}, "required": [], "additionalProperties": False}
+    others = node.get("additionalProperties", properties is None)
+    if others is not False or "patternProperties" in node:
         msg = f"{path}: an object with free keys cannot be strict; name its properties, or use a list of pairs"
         raise InvalidRequestError(msg)
     required = node.get("required", ())
     closed: dict[str, Any] = {}
-    for name, value in properties.items():
+    for name, value in (properties or {}).items():
         inner = _strict(_mapping(value), root, f"{path}.{name}")
         needs_null = name not in required and not _takes_null(inner, root)
         closed[name] = {"anyOf": [inner, _NULL]} if needs_null else inner
