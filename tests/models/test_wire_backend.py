@@ -23,8 +23,11 @@ from veyra.errors import (
     QuotaError,
     RateLimitError,
     ServerError,
+    UnsupportedParameterError,
 )
+from veyra.models.endpoints import ENDPOINTS, Endpoint
 from veyra.models.gate import Gate
+from veyra.models.request import build_request
 from veyra.transport.script import Answer, NoConnection, Refuse, Reset, ScriptedTransport, Stall, Step
 from veyra.types import Message, TextDelta, Timeouts
 
@@ -127,6 +130,8 @@ STREAMED: dict[str, bytes] = {
 def _backend(name: str, *script: Step, **options: Any) -> tuple[Gate, ScriptedTransport, AuditLog]:
     transport = ScriptedTransport(script)
     log = AuditLog.memory()
+    if name == "openai":
+        options.setdefault("api", "chat")
     backend = get_backend(name, model="m", api_key=KEY, transport=transport, audit=log, **options)
     return backend, transport, log
 
@@ -374,3 +379,68 @@ async def test_ollama_host_may_be_a_bare_address(monkeypatch: pytest.MonkeyPatch
     backend, transport, _ = _backend("ollama", Answer(headers=JSON, chunks=[WHOLE["ollama"]]))
     await backend.generate("Hi")
     assert transport.sent[0].url == "http://127.0.0.1:11500/api/chat"
+
+
+@pytest.mark.parametrize(
+    ("options", "path"),
+    [
+        ({}, "https://api.openai.com/v1/responses"),
+        ({"api": "chat"}, "https://api.openai.com/v1/chat/completions"),
+        ({"base_url": "http://127.0.0.1:9/v1"}, "http://127.0.0.1:9/v1/chat/completions"),
+        ({"base_url": "http://127.0.0.1:9/v1", "api": "responses"}, "http://127.0.0.1:9/v1/responses"),
+    ],
+)
+def test_responses_is_spoken_to_the_vendor_and_chat_to_those_compatible_with_it(
+    options: dict[str, Any], path: str
+) -> None:
+    """OpenAI's own endpoint is spoken to in Responses; another address in Chat Completions; `api` decides before both."""
+    gate = get_backend("openai", model="m", api_key=KEY, audit="off", **options)
+    exchange = gate.backend.prepare(build_request("Hi", {"model": "m"}, stream=False))
+    assert exchange.outgoing is not None
+    assert exchange.outgoing.url == path
+
+
+def test_an_api_that_a_vendor_does_not_speak_is_told() -> None:
+    """The apis to choose from are named."""
+    with pytest.raises(InvalidRequestError, match=r"'openai' takes 'chat' or 'responses', not api='rest'"):
+        get_backend("openai", api="rest")
+    with pytest.raises(InvalidRequestError, match="'anthropic' takes no api option"):
+        get_backend("anthropic", api="chat")
+
+
+async def test_without_an_address_a_call_says_how_to_give_one() -> None:
+    """A vendor whose customers have addresses of their own needs one with the first call."""
+    backend = get_backend("azure", model="m", api_key=KEY, audit="memory")
+    with pytest.raises(InvalidRequestError, match="AZURE_OPENAI_BASE_URL"):
+        await backend.generate("Hi")
+    assert await backend.health_check() is False
+
+
+async def test_what_a_model_does_not_take_is_an_error_or_a_recorded_warning() -> None:
+    """By policy, an option that the model refuses stops the call before it is sent, or is left out and told."""
+    strict, transport, log = _backend("openai")
+    with pytest.raises(UnsupportedParameterError, match="temperature"):
+        await strict.generate("Hi", model="gpt-5", temperature=0.5)
+    assert not transport.sent
+    assert not list(log.attempts())
+    answer = Answer(headers=JSON, chunks=[WHOLE["openai"]])
+    lenient, transport, log = _backend("openai", answer, on_unsupported="warn")
+    response = await lenient.generate("Hi", model="gpt-5", temperature=0.5)
+    assert [warning.parameter for warning in response.warnings] == ["temperature"]
+    assert b"temperature" not in transport.sent[0].body
+    told = [bytes(part.data) for entry in log.entries() for part in entry.parts if part.name == "response.message"]
+    assert b"temperature was left out" in told[0]
+
+
+@pytest.mark.parametrize("row", ENDPOINTS.values(), ids=lambda row: row.name)
+async def test_every_row_can_be_called(row: Endpoint) -> None:
+    """Each vendor's row makes a backend that sends its key, where it has one, in its own header, and to its own path."""
+    transport = ScriptedTransport([Answer(status=500, headers=JSON, chunks=[b"{}"])])
+    address = {} if row.base_url else {"base_url": "https://customer.invalid/v1"}
+    backend = get_backend(row.name, model="m", api_key=KEY, transport=transport, audit="memory", **address)
+    with pytest.raises(ServerError):
+        await backend.generate("Hi")
+    sent = transport.sent[0]
+    assert sent.url.startswith(row.base_url or "https://customer.invalid/v1")
+    header = "authorization" if row.auth == "bearer" else row.auth
+    assert KEY in sent.secret_headers[header].reveal()

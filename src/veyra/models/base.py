@@ -20,6 +20,7 @@ from veyra.types import (
     Event,
     Finish,
     ModelResponse,
+    ModelWarning,
     Options,
     ReasoningDelta,
     Request,
@@ -37,7 +38,18 @@ class Exchange:
     `received`; a backend that does not talk to one leaves it empty.
     """
 
-    __slots__ = ("applied", "arrivals", "body", "dialect", "head", "outgoing", "provider", "secrets", "started_ns")
+    __slots__ = (
+        "applied",
+        "arrivals",
+        "body",
+        "dialect",
+        "head",
+        "outgoing",
+        "provider",
+        "secrets",
+        "started_ns",
+        "warnings",
+    )
 
     def __init__(
         self,
@@ -46,6 +58,7 @@ class Exchange:
         outgoing: Outgoing | None = None,
         dialect: str | None = None,
         applied: Mapping[str, Any] | None = None,
+        warnings: tuple[ModelWarning, ...] = (),
         secrets: tuple[Secret, ...] = (),
     ) -> None:
         self.provider = provider
@@ -54,6 +67,8 @@ class Exchange:
         self.dialect = dialect
         self.applied = applied or {}
         """Options that are sent although the caller did not set them."""
+        self.warnings = warnings
+        """What will not be sent as the caller asked; told as the first events."""
         self.secrets = secrets
         """Keys in use: masked wherever they turn up in errors and in the record."""
         self.head: Head | None = None

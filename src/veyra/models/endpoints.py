@@ -6,10 +6,16 @@ its SDK; wire facts name the source.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
 
 from veyra.wire.base import Flags
+
+Api: TypeAlias = Literal["chat", "responses"]
+
+CHAT = "veyra.wire.openai_chat:OpenAIChat"
+RESPONSES = "veyra.wire.openai_responses:OpenAIResponses"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,34 +25,56 @@ class Endpoint:
     Attributes:
         name: the backend's name.
         dialect: where the dialect is, as `module:class`; loaded when a backend is made.
-        base_url: used unless a `base_url` is given or the variable is set; spelt as the vendor's own SDK spells it.
+        apis: further dialects that the vendor speaks, by what `api=` calls them; `dialect` is among them.
+        own_api: what is spoken unless `api=` says otherwise, where the base URL is the vendor's own; elsewhere `dialect`.
+        base_url: used unless a `base_url` is given or the variable is set; spelt as the vendor's own SDK spells it. None
+            where every customer has an address of their own.
         base_url_variable: the environment variable for the base URL.
         key_variable: the environment variable for the key.
         key_required: without a key a call is refused before anything is sent.
         auth: how the key travels: `bearer` in `Authorization`, or as the value of the header named here.
-        health_path: a GET that costs nothing and answers below 400 when the backend can serve.
+        health_path: a GET that costs nothing and answers below 300 when the backend can serve.
         flags: what the endpoint does differently within its dialect.
     """
 
     name: str
-    dialect: str
-    base_url: str
+    dialect: str = CHAT
+    apis: Mapping[Api, str] = field(default_factory=dict)
+    own_api: Api | None = None
+    base_url: str | None
     base_url_variable: str | None = None
     key_variable: str | None = None
     key_required: bool = True
-    auth: Literal["bearer", "x-api-key"] = "bearer"
-    health_path: str
+    auth: Literal["bearer", "x-api-key", "api-key", "x-goog-api-key"] = "bearer"
+    health_path: str = "/models"
     flags: Flags
+
+
+_BOTH: Mapping[Api, str] = {"chat": CHAT, "responses": RESPONSES}
+
+
+def _compatible(
+    name: str, provider: str, base_url: str | None, key_variable: str | None, flags: Flags | None = None
+) -> Endpoint:
+    """Return the row of a vendor that speaks Chat Completions and differs in nothing else; local ones need no key."""
+    return Endpoint(
+        name=name,
+        base_url=base_url,
+        base_url_variable=f"{name.upper().replace('-', '_')}_BASE_URL",
+        key_variable=key_variable,
+        key_required=key_variable is not None,
+        flags=flags or Flags(provider=provider),
+    )
 
 
 _ROWS = (
     Endpoint(
         name="openai",
-        dialect="veyra.wire.openai_chat:OpenAIChat",
+        apis=_BOTH,
+        own_api="responses",
         base_url="https://api.openai.com/v1",
         base_url_variable="OPENAI_BASE_URL",
         key_variable="OPENAI_API_KEY",
-        health_path="/models",
         flags=Flags(provider="openai", max_tokens_field="max_completion_tokens"),
     ),
     Endpoint(
@@ -70,6 +98,59 @@ _ROWS = (
         health_path="/api/version",
         flags=Flags(provider="ollama"),
     ),
+    Endpoint(
+        name="gemini",
+        dialect="veyra.wire.gemini:Gemini",
+        base_url="https://generativelanguage.googleapis.com",
+        base_url_variable="GEMINI_BASE_URL",
+        key_variable="GEMINI_API_KEY",
+        auth="x-goog-api-key",
+        health_path="/v1beta/models",
+        flags=Flags(provider="gcp.gemini"),
+    ),
+    Endpoint(
+        name="azure",
+        apis=_BOTH,
+        base_url=None,  # https://RESOURCE.openai.azure.com/openai/v1
+        base_url_variable="AZURE_OPENAI_BASE_URL",
+        key_variable="AZURE_OPENAI_API_KEY",
+        auth="api-key",
+        flags=Flags(provider="azure.ai.openai", max_tokens_field="max_completion_tokens"),
+    ),
+    Endpoint(
+        name="xai",
+        apis=_BOTH,
+        base_url="https://api.x.ai/v1",
+        base_url_variable="XAI_BASE_URL",
+        key_variable="XAI_API_KEY",
+        flags=Flags(provider="x_ai"),
+    ),
+    Endpoint(
+        name="openrouter",
+        apis=_BOTH,
+        base_url="https://openrouter.ai/api/v1",
+        base_url_variable="OPENROUTER_BASE_URL",
+        key_variable="OPENROUTER_API_KEY",
+        flags=Flags(provider="openrouter"),
+    ),
+    _compatible("groq", "groq", "https://api.groq.com/openai/v1", "GROQ_API_KEY"),
+    _compatible("mistral", "mistral_ai", "https://api.mistral.ai/v1", "MISTRAL_API_KEY"),
+    _compatible("deepseek", "deepseek", "https://api.deepseek.com", "DEEPSEEK_API_KEY"),
+    _compatible("together", "together", "https://api.together.xyz/v1", "TOGETHER_API_KEY"),
+    _compatible("fireworks", "fireworks", "https://api.fireworks.ai/inference/v1", "FIREWORKS_API_KEY"),
+    _compatible("cerebras", "cerebras", "https://api.cerebras.ai/v1", "CEREBRAS_API_KEY"),
+    _compatible(
+        "perplexity",
+        "perplexity",
+        "https://api.perplexity.ai",
+        "PERPLEXITY_API_KEY",
+        Flags(provider="perplexity", done_marker=False),  # recorded streams end without [DONE]
+    ),
+    _compatible("vllm", "vllm", "http://127.0.0.1:8000/v1", None),
+    _compatible("lmstudio", "lmstudio", "http://127.0.0.1:1234/v1", None),
+    _compatible("llamacpp", "llamacpp", "http://127.0.0.1:8080/v1", None),
+    _compatible("ollama-openai", "ollama", "http://127.0.0.1:11434/v1", None),
+    _compatible("openai-compatible", "openai_compatible", None, None),
 )
 
 ENDPOINTS: dict[str, Endpoint] = {row.name: row for row in _ROWS}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from dataclasses import replace
 from importlib import import_module
 from os import PathLike
 from typing import Any
@@ -10,8 +11,10 @@ from urllib.parse import urlsplit
 
 from veyra import environ
 from veyra.errors import AuthenticationError, InvalidRequestError, ProviderError
+from veyra.models.adapt import OnUnsupported, adapt
 from veyra.models.base import Exchange
-from veyra.models.endpoints import Endpoint
+from veyra.models.endpoints import Api, Endpoint
+from veyra.models.facts import FactRow, fitted, lookup
 from veyra.models.gate import EventBackend
 from veyra.transport.base import Incoming, Outgoing, Transport
 from veyra.types import Event, Request, Secret, Timeouts
@@ -30,14 +33,20 @@ class WireBackend(EventBackend):
     Args:
         endpoint: the vendor's row.
         model: the model that calls get unless they name one.
+        api: which of the vendor's dialects to speak, where there are several: `chat` or `responses`.
         api_key: the key; without it the endpoint's environment variable is read at each call.
         base_url: where to, spelt as the vendor's SDK spells it; without it the endpoint's variable, then its row.
         transport: how to get there; by default HTTP with the options below.
         ca_file, client_cert, client_key: PEM files for TLS; by default the system's trust store and no certificate.
+        on_unsupported: what to do with an option that the model does not take: `error` (raise, nothing is sent) or `warn`
+            (leave it out, with a warning in the response and in the log).
+        facts: what is known of models, before what Veyra knows (`veyra.models.facts`).
+        api_version: the value of the dialect's version header, where it has one.
         proxy: URL of a proxy; by default the environment's (`HTTPS_PROXY`, `HTTP_PROXY`, `NO_PROXY`).
 
     Raises:
-        InvalidRequestError: the base URL is not an http(s) URL, or holds a user, a password, a query or a fragment.
+        InvalidRequestError: the base URL is not an http(s) URL, or holds a user, a password, a query or a fragment; the
+            vendor has no such api.
     """
 
     def __init__(
@@ -45,8 +54,12 @@ class WireBackend(EventBackend):
         endpoint: Endpoint,
         *,
         model: str | None = None,
+        api: Api | None = None,
         api_key: str | Secret | None = None,
         base_url: str | None = None,
+        on_unsupported: OnUnsupported = "error",
+        facts: Sequence[FactRow] = (),
+        api_version: str | None = None,
         transport: Transport | None = None,
         ca_file: str | PathLike[str] | None = None,
         client_cert: str | PathLike[str] | None = None,
@@ -58,7 +71,10 @@ class WireBackend(EventBackend):
         self.model = model
         self.base_url = _base_url(endpoint, base_url)
         self._api_key = _secret(api_key)
-        self._dialect = _dialect(endpoint.dialect)
+        self._dialect = _dialect(_spoken(endpoint, api, self.base_url))
+        self._flags = endpoint.flags if api_version is None else replace(endpoint.flags, api_version=api_version)
+        self._facts = tuple(facts)
+        self._on_unsupported = on_unsupported
         self._transport = transport
         self._ca_file = ca_file
         self._client_cert = client_cert
@@ -81,23 +97,26 @@ class WireBackend(EventBackend):
         """
         if request.model is None:
             msg = f"{self.name}: no model named; pass model=... to get_backend() or to the call"
-            raise InvalidRequestError(msg, provider=self.endpoint.flags.provider)
-        encoded = self._dialect.encode(request, self.endpoint.flags)
-        key = self._key(required=self.endpoint.key_required)
+            raise InvalidRequestError(msg, provider=self._flags.provider)
+        known = lookup(self._flags.provider, request.model, api_version=self._flags.api_version, own=self._facts)
+        request, warnings = adapt(request, known, self._on_unsupported)
+        encoded = self._dialect.encode(request, fitted(self._flags, known))
+        key = self._key()
         limits = request.timeout or _DEFAULT_TIMEOUTS
         outgoing = Outgoing(
             method="POST",
-            url=self.base_url + encoded.path,
+            url=self._url(encoded.path),
             headers=encoded.headers,
             secret_headers=self._auth(key),
             body=encoded.body,
             connect_timeout=limits.connect,
         )
         return Exchange(
-            provider=self.endpoint.flags.provider,
+            provider=self._flags.provider,
             outgoing=outgoing,
             dialect=self._dialect.name,
             applied=encoded.applied,
+            warnings=warnings,
             secrets=() if key is None else (key,),
         )
 
@@ -105,11 +124,13 @@ class WireBackend(EventBackend):
         """Send what `prepare` fixed and decode what comes."""
         if exchange.outgoing is None:
             raise AssertionError
+        for warning in exchange.warnings:
+            yield warning
         async with self._connection().open(exchange.outgoing) as incoming:
             exchange.answered(incoming.head)
             if incoming.head.status >= 300:  # no redirect is followed: it would carry the key elsewhere
                 raise await self._failure(incoming, exchange)
-            decoder = self._dialect.decoder(incoming.head, self.endpoint.flags, stream=request.stream)
+            decoder = self._dialect.decoder(incoming.head, self._flags, stream=request.stream)
             async for data in incoming.chunks():
                 exchange.received(data)
                 for event in decoder.feed(data):
@@ -122,11 +143,11 @@ class WireBackend(EventBackend):
     async def health_check(self) -> bool:
         """Ask the endpoint's free inventory route; True when it answers with success."""
         try:
-            key = self._key(required=self.endpoint.key_required)
+            key = self._key()
             probe = Outgoing(
                 method="GET",
-                url=self.base_url + self.endpoint.health_path,
-                headers=self._dialect.headers(self.endpoint.flags),
+                url=self._url(self.endpoint.health_path),
+                headers=self._dialect.headers(self._flags),
                 secret_headers=self._auth(key),
                 connect_timeout=_HEALTH_TIMEOUT,
             )
@@ -147,7 +168,7 @@ class WireBackend(EventBackend):
             size += len(data)
             if size > FAILURE_BODY_LIMIT:
                 break
-        return self._dialect.failure(incoming.head, b"".join(exchange.body), self.endpoint.flags)
+        return self._dialect.failure(incoming.head, b"".join(exchange.body), self._flags)
 
     def _connection(self) -> Transport:
         if self._transport is None:
@@ -158,12 +179,19 @@ class WireBackend(EventBackend):
             )
         return self._transport
 
-    def _key(self, *, required: bool) -> Secret | None:
+    def _url(self, path: str) -> str:
+        if self.base_url is None:
+            variable = self.endpoint.base_url_variable
+            msg = f"{self.name}: no address; set {variable} or pass base_url=... to get_backend()"
+            raise InvalidRequestError(msg, provider=self._flags.provider)
+        return self.base_url + path
+
+    def _key(self) -> Secret | None:
         variable = self.endpoint.key_variable
         key = self._api_key or (environ.key(variable) if variable else None)
-        if key is None and required:
+        if key is None and self.endpoint.key_required:
             msg = f"{self.name}: no API key; set {variable} or pass api_key=... to get_backend()"
-            raise AuthenticationError(msg, provider=self.endpoint.flags.provider)
+            raise AuthenticationError(msg, provider=self._flags.provider)
         return key
 
     def _auth(self, key: Secret | None) -> dict[str, Secret]:
@@ -183,9 +211,23 @@ def _secret(key: object) -> Secret | None:
     return Secret(key.strip())
 
 
-def _base_url(endpoint: Endpoint, given: object) -> str:
+def _spoken(endpoint: Endpoint, api: Api | None, base_url: str | None) -> str:
+    """Return the place of the dialect to speak."""
+    if api is None:
+        own = endpoint.own_api if base_url == endpoint.base_url else None
+        return endpoint.dialect if own is None else endpoint.apis[own]
+    if api not in endpoint.apis:
+        takes = " or ".join(repr(name) for name in endpoint.apis) or "no api option"
+        msg = f"backend {endpoint.name!r} takes {takes}, not api={api!r}"
+        raise InvalidRequestError(msg)
+    return endpoint.apis[api]
+
+
+def _base_url(endpoint: Endpoint, given: object) -> str | None:
     variable = endpoint.base_url_variable
     url = given if given is not None else (environ.value(variable) if variable else None) or endpoint.base_url
+    if url is None:
+        return None
     if not isinstance(url, str):
         msg = f"base_url is a str, not {type(url).__name__}"
         raise InvalidRequestError(msg)
@@ -197,7 +239,8 @@ def _base_url(endpoint: Endpoint, given: object) -> str:
     except ValueError:
         usable = None
     if not usable:
-        msg = f"base_url must look like {endpoint.base_url}: an http or https URL with a host"
+        example = endpoint.base_url or "https://host/v1"
+        msg = f"base_url must look like {example}: an http or https URL with a host"
         raise InvalidRequestError(msg)
     if where.username is not None or where.password is not None or where.query or where.fragment:
         msg = "base_url must hold no user, password, query or fragment: a key goes into api_key"
