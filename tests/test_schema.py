@@ -111,6 +111,19 @@ class Model:
         return cls(data["n"])
 
 
+class Tree(Model):
+    """Stands in for a pydantic model that refers to itself, as pydantic describes one."""
+
+    definition: ClassVar[dict[str, Any]] = {
+        "$ref": "#/$defs/Tree",
+        "$defs": {"Tree": {"type": "object", "properties": {"left": {"$ref": "#/$defs/Tree"}}}},
+    }
+
+
+class OtherInner(Model):
+    definition: ClassVar[dict[str, Any]] = {"type": "object", "properties": {}, "$defs": {"Inner": {"type": "null"}}}
+
+
 @dataclass
 class Holder:
     models: list[Model]
@@ -213,6 +226,21 @@ def test_a_pydantic_model_is_known_by_its_methods() -> None:
         "Inner": {"type": "string"},
         "Model": {key: value for key, value in Model.definition.items() if key != "$defs"},
     }
+
+
+def test_a_pydantic_model_that_refers_to_itself_is_one_definition() -> None:
+    """A recursive model is described at the root, and as one definition inside another type."""
+    assert json_schema(Tree)["properties"] == {"left": {"$ref": "#/$defs/Tree"}}
+    wood = json_schema(make_dataclass("Wood", [("trees", list[Tree])]))
+    assert wood["properties"]["trees"]["items"] == {"$ref": "#/$defs/Tree"}
+    assert wood["$defs"] == Tree.definition["$defs"]
+
+
+def test_pydantic_definitions_of_one_name_are_refused() -> None:
+    """Two models whose own definitions share a name but differ are an error."""
+    both = make_dataclass("Both", [("one", Model), ("other", OtherInner)])
+    with pytest.raises(InvalidRequestError, match="two types are both named 'Inner'"):
+        json_schema(both)
 
 
 def test_real_pydantic_models_work() -> None:
@@ -483,6 +511,12 @@ def test_strict_replaces_a_reference_that_has_keywords_beside_it() -> None:
         "description": "mine",
     }
     assert strict["properties"]["b"] == {"anyOf": [{"type": "null"}]}
+
+
+def test_what_is_referred_to_twice_is_no_recursion() -> None:
+    """Two references to one definition are allowed."""
+    schema = json_schema(make_dataclass("Two", [("first", Item), ("second", list[Item])]))
+    assert strict_schema(schema)["required"] == ["first", "second"]
 
 
 def test_an_object_without_properties_is_strict_where_it_is_closed() -> None:
