@@ -84,6 +84,15 @@ def test_what_came_before_a_failure_ends_its_line(holding: Server) -> None:
     assert (done.returncode, done.stdout) == (1, b"half a sent\n")
 
 
+def test_an_answer_that_takes_too_long_is_given_up(holding: Server, log: Path) -> None:
+    """After `--timeout` seconds the call fails, with the option to allow more named, and is recorded as timed out."""
+    done = run("generate", "hi", *OLLAMA, "--base-url", holding.url, "--timeout", "0.5")
+    assert (done.returncode, done.stdout) == (1, b"first\n")
+    assert b"not complete within 0.5 s" in done.stderr
+    assert b"--timeout SECONDS" in done.stderr
+    assert [row["status"] for row in _attempts(log)] == ["timeout"]
+
+
 @pytest.mark.parametrize("fault", ["cut", "refused"])
 def test_a_failure_is_a_line_and_no_traceback(fault: str, holding: Server, log: Path) -> None:
     """A stream cut before its end, or a server that is not there, gives status 1 and plain words."""

@@ -29,8 +29,8 @@ class Listed:
 
     @property
     def usable(self) -> bool:
-        """Whether nothing is missing for a call."""
-        return self.key_set or not self.key_required
+        """Whether nothing is missing for a call: neither a key nor an address."""
+        return (self.key_set or not self.key_required) and (self.speaks is None or self.where is not None)
 
 
 def listed(name: str) -> Listed:
@@ -66,7 +66,7 @@ def command(*, as_json: bool) -> None:
     show.table(_HEADINGS, [(row.name, row.speaks or "-", row.where or "-", _key(row)) for row in rows])
 
 
-def _where(endpoint: Endpoint) -> str:
+def _where(endpoint: Endpoint) -> str | None:
     try:
         backend = get_backend(endpoint.name, audit="off").backend
     except InvalidRequestError:  # its address is not shown: it may hold a password

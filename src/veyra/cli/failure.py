@@ -11,7 +11,7 @@ import click
 
 from veyra import errors
 from veyra.cli import show
-from veyra.models.endpoints import ENDPOINTS
+from veyra.models.endpoints import ENDPOINTS, Endpoint
 
 _HINTS: tuple[tuple[type[errors.VeyraError], str], ...] = (  # the first class that fits counts
     (errors.PermissionDeniedError, "the key is known but may not do this: ask for access, or use another key"),
@@ -24,7 +24,7 @@ _HINTS: tuple[tuple[type[errors.VeyraError], str], ...] = (  # the first class t
     (errors.ServerError, "the failure is the provider's: try again later"),
     (errors.IncompleteStreamError, "what came is in the log, recorded as incomplete"),
     (errors.MalformedResponseError, "is the address (--base-url) right, and does it speak this backend's format?"),
-    (errors.AuditWriteError, "the answer came, and may be billed"),
+    (errors.AuditWriteError, "the call was made, and may be billed"),
     (errors.AuditCorruptError, "veyra audit verify says more"),
     (errors.AuditUnavailableError, "record elsewhere with --audit DIR, or nowhere with --audit off"),
 )
@@ -56,16 +56,15 @@ def explain(error: errors.VeyraError) -> Failure:
     return (Misuse if wrong_use else Failure)(_message(error), _hint(error))
 
 
-def key_variable(provider: str | None) -> str | None:
-    """Return the variable that holds a provider's key, where there is one."""
-    endpoint = ENDPOINTS.get(provider or "")
-    return None if endpoint is None else endpoint.key_variable
+def _endpoint(provider: str | None) -> Endpoint | None:
+    return next((row for row in ENDPOINTS.values() if row.flags.provider == provider), None)
 
 
 def _message(error: errors.VeyraError) -> str:
     match error:
         case errors.AuthenticationError(status=None, provider=str(provider)):
-            return f"no API key for {provider}"
+            endpoint = _endpoint(provider)
+            return f"no API key for {provider if endpoint is None else endpoint.name}"
         case errors.CallTimeoutError(phase=phase, limit=limit):
             what = {
                 "connect": "no connection stood",
@@ -84,8 +83,9 @@ def _hint(error: errors.VeyraError) -> str | None:
     hint = next((hint for kind, hint in _HINTS if isinstance(error, kind)), None)
     match error:
         case errors.AuthenticationError(status=status, provider=provider):
-            variable = key_variable(provider) or "the provider's key variable"
-            hint = f"set {variable}" if status is None else f"check the key in {variable}"
+            endpoint = _endpoint(provider)
+            if endpoint is not None and endpoint.key_variable is not None:
+                hint = f"set {endpoint.key_variable}" if status is None else f"check the key in {endpoint.key_variable}"
         case errors.RateLimitError(retry_after=float() | int() as seconds):
             hint = f"wait {seconds:g} s and try again"
         case errors.CallTimeoutError(phase="total"):

@@ -81,9 +81,11 @@ async def _ask(name: str, gate: Gate, timeout: float) -> Health:  # noqa: ASYNC1
 
 
 def _reason(backend: Listed) -> str | None:
-    if not backend.usable:
+    if backend.key_required and not backend.key_set:
         return f"no key: set {backend.key_variable}"
-    return None if backend.where is None else f"no success from {backend.where}"
+    if backend.where is None:
+        return None if backend.speaks is None else "no address"
+    return f"no success from {backend.where}"
 
 
 def _cells(row: Health) -> tuple[str, ...]:
