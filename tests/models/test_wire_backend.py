@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -406,6 +407,19 @@ def test_an_api_that_a_vendor_does_not_speak_is_told() -> None:
         get_backend("openai", api="rest")
     with pytest.raises(InvalidRequestError, match="'anthropic' takes no api option"):
         get_backend("anthropic", api="chat")
+
+
+async def test_the_cost_is_in_the_response_and_in_the_log() -> None:
+    """Where the table has the model's price, the exact cost is told; elsewhere it is None."""
+    body = WHOLE["openai"].replace(b"m-1", b"gpt-4o-mini")
+    answers = [Answer(headers=JSON, chunks=[body]), Answer(headers=JSON, chunks=[WHOLE["openai"]])]
+    backend, _, log = _backend("openai", *answers)
+    priced, unpriced = await backend.generate("Hi"), await backend.generate("Hi")
+    assert priced.cost == Decimal(
+        "0.0000012"
+    )  # 3 fresh tokens at 0.15, 2 cached at 0.075, 1 written at 0.6 per million
+    assert unpriced.cost is None
+    assert [row.cost for row in log.attempts()] == [priced.cost, None]
 
 
 async def test_without_an_address_a_call_says_how_to_give_one() -> None:

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from functools import partial
 from hmac import compare_digest
 from pathlib import Path
@@ -203,6 +203,7 @@ def _closed(row: AttemptRow, leaf: Mapping[str, Any]) -> AttemptRow:
         request_id=_text(attributes.get("veyra.request_id")),
         latency_ms=None if leaf["latency"] is None else int(leaf["latency"]) / 1e6,
         usage=usage if any(value is not None for value in usage.values()) else None,
+        cost=_amount(attributes.get("veyra.cost.amount")),
         error=_text(attributes.get("error.type")),
         outcome=leaf["id"],
     )
@@ -223,6 +224,13 @@ def _text(value: object) -> str | None:
 
 def _number(value: object) -> int | None:
     return value if type(value) is int else None
+
+
+def _amount(value: object) -> Decimal | None:
+    try:
+        return Decimal(value) if isinstance(value, str) else None
+    except InvalidOperation:
+        return None
 
 
 def _leaf(file: Path, frame: Frame) -> dict[str, Any]:

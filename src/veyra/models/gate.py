@@ -16,6 +16,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing
+from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, NoReturn, Self, Unpack
 
@@ -35,6 +36,7 @@ from veyra.models import record
 from veyra.models.base import BaseModelBackend, Exchange
 from veyra.models.clock import Clock
 from veyra.models.request import MAX_PROMPT_BYTES, build_request
+from veyra.policy import prices
 from veyra.types import (
     AttemptRecord,
     Event,
@@ -131,10 +133,11 @@ class Attempt:
         )
 
     async def _succeed(self, finish: Finish, exchange: Exchange, intent: Receipt | None, latency: int) -> None:
-        response = self._respond(finish, latency)
-        attributes = record.outcome_attributes(exchange, finish=finish)
+        price = prices.cost(exchange.provider, finish.model or self.request.model or "", finish.usage, datetime.now(UTC))
+        response = self._respond(finish, latency, price=price)
+        attributes = record.outcome_attributes(exchange, finish=finish, price=price)
         receipt = await self._close("ok", latency, exchange, intent, attributes=attributes, response=response)
-        self.response = response if receipt is None else self._respond(finish, latency, receipt)
+        self.response = response if receipt is None else self._respond(finish, latency, receipt, price)
 
     async def _fail(self, error: BaseException, exchange: Exchange, intent: Receipt | None, latency: int) -> NoReturn:
         """Record how the attempt ended, and raise what the caller is to see."""
@@ -202,7 +205,9 @@ class Attempt:
                 setattr(failure, name, redact_text(value, exchange.secrets))
         failure.args = (failure.message,)
 
-    def _respond(self, finish: Finish, latency: int, receipt: Receipt | None = None) -> ModelResponse:
+    def _respond(
+        self, finish: Finish, latency: int, receipt: Receipt | None = None, price: prices.Cost | None = None
+    ) -> ModelResponse:
         usage = finish.usage
         model = finish.model or self.request.model or ""
         done = AttemptRecord(
@@ -225,6 +230,7 @@ class Attempt:
             tool_calls=finish.tool_calls,
             reasoning="".join(self._reasoning),
             usage=usage,
+            cost=None if price is None else price.amount,
             warnings=tuple(self._warnings),
             receipt=receipt,
             attempts=(done,),

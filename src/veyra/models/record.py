@@ -15,6 +15,7 @@ from veyra.audit import BodyPart
 from veyra.audit.redact import redact_bytes
 from veyra.errors import CallTimeoutError, ProviderError
 from veyra.models.base import Exchange
+from veyra.policy.prices import Cost
 from veyra.types import Finish, ModelResponse, Request
 
 _PORTS = {"http": 80, "https": 443}
@@ -83,9 +84,9 @@ def intent_parts(request: Request, exchange: Exchange) -> list[BodyPart]:
 
 
 def outcome_attributes(
-    exchange: Exchange, *, finish: Finish | None = None, error: BaseException | None = None
+    exchange: Exchange, *, finish: Finish | None = None, price: Cost | None = None, error: BaseException | None = None
 ) -> dict[str, object]:
-    """Return the attributes of `call.outcome`: what answered, what it used, or why it failed."""
+    """Return the attributes of `call.outcome`: what answered, what it used and cost, or why it failed."""
     attributes: dict[str, object] = {}
     if exchange.head is not None:
         attributes["http.response.status_code"] = exchange.head.status
@@ -93,6 +94,11 @@ def outcome_attributes(
         attributes["veyra.stream.bytes"] = sum(map(len, exchange.body))
     if finish is not None:
         attributes |= _finish_attributes(finish)
+    if price is not None:
+        attributes["veyra.cost.currency"] = price.currency
+        attributes["veyra.cost.amount"] = str(price.amount)
+        attributes["veyra.cost.micro"] = price.micro
+        attributes["veyra.cost.table_date"] = price.table_date.isoformat()
     if error is not None:
         attributes |= _error_attributes(error)
     return attributes
