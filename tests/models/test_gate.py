@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from veyra.errors import (
     CallTimeoutError,
     IncompleteStreamError,
     InvalidRequestError,
+    MalformedResponseError,
     RateLimitError,
 )
 from veyra.models.base import BaseModelBackend, Exchange
@@ -369,3 +371,60 @@ def test_options_are_checked_before_the_stream_begins() -> None:
     """A wrong option is told when the stream is asked for, not when it is read."""
     with pytest.raises(InvalidRequestError, match="max_tokens"):
         Gate(Steps(DONE), None).stream("hi", max_tokens=-1)
+
+
+@dataclass
+class City:
+    name: str
+    people: int
+
+
+async def test_output_is_read_into_the_type_that_was_asked_for() -> None:
+    """The text of the answer, read as the type, is the response's output."""
+    log = AuditLog.memory()
+    response = await Gate(Steps(TextDelta('{"name": "Bern",'), TextDelta(' "people": 134000}'), DONE), log).generate(
+        "Which?", output=City
+    )
+    assert response.output == City("Bern", 134000)
+
+
+async def test_an_answer_that_does_not_fit_is_an_error_with_its_text_and_its_usage_on_the_record() -> None:
+    """An answer of the wrong shape names the place, keeps the text, and counts what it used."""
+    log = AuditLog.memory()
+    text = '{"name": "Bern", "people": "many"}'
+    with pytest.raises(MalformedResponseError, match=r"\$\.people: expected int") as caught:
+        await Gate(Steps(TextDelta(text), DONE), log).generate("Which?", output=City)
+    assert caught.value.partial == text
+    row = _row(log)
+    assert (row.status, row.error) == ("error", "malformed_response")
+    assert row.usage["output_total"] == 2
+
+
+async def test_tool_calls_and_refusals_are_no_output() -> None:
+    """Where the model called a tool or would not answer, there is nothing to read, and no error."""
+    finish = Finish(reason="content_filter")
+    response = await Gate(Steps(TextDelta("I will not."), finish), None).generate("Which?", output=City)
+    assert response.output is None
+    assert response.finish_reason == "content_filter"
+
+
+async def test_an_output_type_without_a_json_form_is_told() -> None:
+    """A type that no JSON can hold is refused before anything is sent."""
+    backend = Steps(DONE)
+    with pytest.raises(InvalidRequestError):
+        await Gate(backend, None).generate("Which?", output=asyncio.Event)
+    assert backend.started == 0
+
+
+async def test_a_typed_function_is_a_tool() -> None:
+    """A function among the tools is described by its annotations."""
+
+    def weather(city: str) -> str:
+        """Say the weather."""
+        return city
+
+    backend = TwoMethods(_answer())
+    await Gate(backend, None).generate("hi", tools=[weather])
+    (tool,) = backend.asked[0][1]["tools"]
+    assert (tool.name, tool.description) == ("weather", "Say the weather.")
+    assert tool.parameters["properties"]["city"]["type"] == "string"

@@ -450,7 +450,7 @@ async def test_what_a_model_does_not_take_is_an_error_or_a_recorded_warning() ->
 async def test_every_row_can_be_called(row: Endpoint) -> None:
     """Each vendor's row makes a backend that sends its key, where it has one, in its own header, and to its own path."""
     transport = ScriptedTransport([Answer(status=500, headers=JSON, chunks=[b"{}"])])
-    address = {} if row.base_url else {"base_url": "https://customer.invalid/v1"}
+    address: dict[str, Any] = {} if row.base_url else {"base_url": "https://customer.invalid/v1"}
     backend = get_backend(row.name, model="m", api_key=KEY, transport=transport, audit="memory", **address)
     with pytest.raises(ServerError):
         await backend.generate("Hi")

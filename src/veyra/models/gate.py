@@ -20,6 +20,7 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, NoReturn, Self, Unpack
 
+from veyra import schema
 from veyra.audit import AuditLog
 from veyra.audit.entry import new_id
 from veyra.audit.redact import redact_text
@@ -29,6 +30,7 @@ from veyra.errors import (
     CallTimeoutError,
     IncompleteStreamError,
     InvalidRequestError,
+    MalformedResponseError,
     ProviderError,
     VeyraError,
 )
@@ -78,6 +80,7 @@ class Attempt:
         self._text: list[str] = []
         self._reasoning: list[str] = []
         self._warnings: list[ModelWarning] = []
+        self._output: object = None
 
     async def events(self) -> AsyncGenerator[Event, None]:
         """Carry the attempt out and yield its events. To be iterated once, and closed.
@@ -133,11 +136,33 @@ class Attempt:
         )
 
     async def _succeed(self, finish: Finish, exchange: Exchange, intent: Receipt | None, latency: int) -> None:
-        price = prices.cost(exchange.provider, finish.model or self.request.model or "", finish.usage, datetime.now(UTC))
+        price = prices.cost(
+            exchange.provider, finish.model or self.request.model or "", finish.usage, datetime.now(UTC)
+        )
+        unfit = self._read_output(finish)
         response = self._respond(finish, latency, price=price)
-        attributes = record.outcome_attributes(exchange, finish=finish, price=price)
-        receipt = await self._close("ok", latency, exchange, intent, attributes=attributes, response=response)
+        receipt = await self._close(
+            "ok" if unfit is None else "error",
+            latency,
+            exchange,
+            intent,
+            attributes=record.outcome_attributes(exchange, finish=finish, price=price, error=unfit),
+            response=response,
+        )
+        if unfit is not None:
+            self._complete(unfit, exchange)
+            raise unfit
         self.response = response if receipt is None else self._respond(finish, latency, receipt, price)
+
+    def _read_output(self, finish: Finish) -> MalformedResponseError | None:
+        """Read the answer into the type that was asked for, unless the model called tools or would not answer."""
+        if self.request.output is None or finish.reason in {"tool_calls", "content_filter", "paused"}:
+            return None
+        try:
+            self._output = schema.parse(self.request.output, "".join(self._text), nulls_absent=True)
+        except MalformedResponseError as error:
+            return error
+        return None
 
     async def _fail(self, error: BaseException, exchange: Exchange, intent: Receipt | None, latency: int) -> NoReturn:
         """Record how the attempt ended, and raise what the caller is to see."""
@@ -229,6 +254,7 @@ class Attempt:
             finish_reason=finish.reason,
             tool_calls=finish.tool_calls,
             reasoning="".join(self._reasoning),
+            output=self._output,
             usage=usage,
             cost=None if price is None else price.amount,
             warnings=tuple(self._warnings),
@@ -306,6 +332,7 @@ class Gate(BaseModelBackend):
             InvalidRequestError: the prompt or an option is wrong; nothing was sent or recorded.
             AuditUnavailableError: the intent could not be recorded; nothing was sent.
             AuditWriteError: the outcome could not be recorded; `response` carries the answer.
+            MalformedResponseError: the answer does not fit `output`; `partial` holds its text.
             ProviderError: the attempt failed; its class says how.
         """
         attempt = self._attempt(prompt, options, stream=False)

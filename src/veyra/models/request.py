@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from veyra.errors import ContextLengthError, InvalidRequestError
+from veyra.schema import function_schema, json_schema
 from veyra.types import Message, Options, Prompt, Request, Text, Timeouts, Tool
 
 MAX_PROMPT_BYTES = 8 * 1024 * 1024
@@ -171,9 +172,9 @@ def _strings(name: str, value: object) -> tuple[str, ...]:
 
 
 def _tools(name: str, value: object) -> tuple[Tool, ...]:
-    if not isinstance(value, Sequence) or not all(isinstance(item, Tool) for item in value):
-        raise _wrong(name, "a sequence of Tool", value)
-    return tuple(value)
+    if not isinstance(value, Sequence) or not all(isinstance(item, Tool) or callable(item) for item in value):
+        raise _wrong(name, "a sequence of Tool and of typed functions", value)
+    return tuple(item if isinstance(item, Tool) else function_schema(item) for item in value)
 
 
 def _reasoning(name: str, value: object) -> str | int:
@@ -204,6 +205,11 @@ def _mapping(name: str, value: object) -> dict[str, Any]:
     return dict(value)
 
 
+def _output(_name: str, value: object) -> object:
+    json_schema(value)  # raises where the type has no JSON form
+    return value
+
+
 def _any(_name: str, value: object) -> object:
     return value
 
@@ -218,7 +224,7 @@ _CHECKS: dict[str, Callable[[str, object], Any]] = {
     "seed": _integer,
     "tools": _tools,
     "tool_choice": _name,
-    "output": _any,
+    "output": _output,
     "reasoning": _reasoning,
     "cache": _any,
     "timeout": _timeout,
