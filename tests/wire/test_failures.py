@@ -29,10 +29,12 @@ from veyra.transport.base import Head
 from veyra.wire.anthropic import Anthropic
 from veyra.wire.base import Dialect, Flags
 from veyra.wire.failures import retry_after
+from veyra.wire.gemini import Gemini
 from veyra.wire.ollama import Ollama
 from veyra.wire.openai_chat import OpenAIChat
+from veyra.wire.openai_responses import OpenAIResponses
 
-DIALECTS = (OpenAIChat(), Anthropic(), Ollama())
+DIALECTS = (OpenAIChat(), OpenAIResponses(), Anthropic(), Ollama(), Gemini())
 FLAGS = Flags(provider="test")
 HTML = b"<html><head><title>Bad Gateway</title></head>" + b"<p>cloud</p>" * 200
 
