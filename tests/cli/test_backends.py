@@ -22,7 +22,7 @@ def test_each_backend_is_listed_with_its_place(veyra: Run) -> None:
     assert {"anthropic", "mock", "ollama", "openai"} <= set(told)
     assert told["openai"] == {
         "name": "openai",
-        "speaks": "openai_chat",
+        "speaks": ["openai_chat", "openai_responses"],
         "where": "https://api.openai.com/v1",
         "key_variable": "OPENAI_API_KEY",
         "key_required": True,
@@ -30,6 +30,7 @@ def test_each_backend_is_listed_with_its_place(veyra: Run) -> None:
     }
     assert told["mock"]["where"] is None
     assert told["ollama"]["key_required"] is False
+    assert told["ollama"]["speaks"] == ["ollama"]
 
 
 def test_a_key_is_set_or_not_but_never_shown(veyra: Run, monkeypatch: pytest.MonkeyPatch) -> None:

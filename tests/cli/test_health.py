@@ -31,12 +31,15 @@ def test_one_that_is_not_healthy_ends_with_1(veyra: Run, monkeypatch: pytest.Mon
     """A backend that cannot serve gives status 1 and what is known of the reason."""
     monkeypatch.setenv("OLLAMA_HOST", "http://127.0.0.1:9")
     monkeypatch.setitem(registry._registered, "ill", lambda: MockBackend(healthy=False))
-    result = veyra("health", "-b", "mock", "-b", "ollama", "-b", "openai", "-b", "ill", "--json")
+    result = veyra(
+        "health", "-b", "mock", "-b", "ollama", "-b", "openai", "-b", "openai-compatible", "-b", "ill", "--json"
+    )
     assert result.exit_code == 1
     assert [json.loads(line) for line in result.stdout.splitlines()] == [
         {"name": "mock", "healthy": True, "reason": None},
         {"name": "ollama", "healthy": False, "reason": "no success from http://127.0.0.1:9"},
         {"name": "openai", "healthy": False, "reason": "no key: set OPENAI_API_KEY"},
+        {"name": "openai-compatible", "healthy": False, "reason": "no address"},
         {"name": "ill", "healthy": False, "reason": None},
     ]
 
@@ -50,7 +53,7 @@ def test_one_that_does_not_answer_is_not_waited_for(veyra: Run, monkeypatch: pyt
 
 
 def _has_place(row: dict[str, object]) -> bool:
-    return row["speaks"] is None or row["where"] is not None
+    return not row["speaks"] or row["where"] is not None
 
 
 def test_by_default_those_that_could_be_asked_are(veyra: Run, providers: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,10 +18,10 @@ _HEADINGS = ("NAME", "SPEAKS", "WHERE", "KEY")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listed:
-    """A backend as it is listed; what only a backend on the network has is None for the others."""
+    """A backend as it is listed; what only a backend on the network has is None or empty for the others."""
 
     name: str
-    speaks: str | None = None
+    speaks: tuple[str, ...] = ()
     where: str | None = None
     key_variable: str | None = None
     key_required: bool = False
@@ -30,7 +30,7 @@ class Listed:
     @property
     def usable(self) -> bool:
         """Whether nothing is missing for a call: neither a key nor an address."""
-        return (self.key_set or not self.key_required) and (self.speaks is None or self.where is not None)
+        return (self.key_set or not self.key_required) and (not self.speaks or self.where is not None)
 
 
 def listed(name: str) -> Listed:
@@ -41,7 +41,7 @@ def listed(name: str) -> Listed:
     variable = endpoint.key_variable
     return Listed(
         name=name,
-        speaks=endpoint.dialect.rpartition(":")[0].rpartition(".")[2],
+        speaks=_dialects(endpoint),
         where=_where(endpoint),
         key_variable=variable,
         key_required=endpoint.key_required,
@@ -63,7 +63,12 @@ def command(*, as_json: bool) -> None:
         for row in rows:
             show.record(asdict(row))
         return
-    show.table(_HEADINGS, [(row.name, row.speaks or "-", row.where or "-", _key(row)) for row in rows])
+    show.table(_HEADINGS, [(row.name, ", ".join(row.speaks) or "-", row.where or "-", _key(row)) for row in rows])
+
+
+def _dialects(endpoint: Endpoint) -> tuple[str, ...]:
+    places = {endpoint.dialect, *endpoint.apis.values()}
+    return tuple(sorted(place.partition(":")[0].rpartition(".")[2] for place in places))
 
 
 def _where(endpoint: Endpoint) -> str | None:

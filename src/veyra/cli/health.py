@@ -84,7 +84,7 @@ def _reason(backend: Listed) -> str | None:
     if backend.key_required and not backend.key_set:
         return f"no key: set {backend.key_variable}"
     if backend.where is None:
-        return None if backend.speaks is None else "no address"
+        return "no address" if backend.speaks else None
     return f"no success from {backend.where}"
 
 
