@@ -1,4 +1,4 @@
-"""Every recorded exchange of the three dialects, compared with what the vendors' own SDKs make of it."""
+"""Every recorded exchange of the dialects whose vendor has an SDK in the oracle, compared with what that makes of it."""
 
 from __future__ import annotations
 
@@ -26,14 +26,20 @@ from veyra.transport.base import Head
 from veyra.types import Finish, Usage
 from veyra.wire.anthropic import Anthropic
 from veyra.wire.base import Dialect, Flags
+from veyra.wire.gemini import Gemini
 from veyra.wire.ollama import Ollama
 from veyra.wire.openai_chat import OpenAIChat
+from veyra.wire.openai_responses import OpenAIResponses
 
 # The SDKs hand over whatever came, also where a stream was cut or its end never said why: we raise.
 _NO_FINISH = "the stream has no finish_reason: an incomplete answer to us, an answer to the SDK"
 _X_GROQ = "usage stands under x_groq, where the SDK does not look"
 _PARTS = "content comes as a list of parts inside a stream; the SDK's text leaves it out"
 _RAISES = "the SDK itself raises; what we do is tested below"
+_NO_OUTPUT = "the last event lists no output, where alone the SDK looks; the items came before it"
+_NOT_TOLD = "the oracle does not tell a custom tool's input"
+_REPLACED = "the recorder replaced a path in the last event, but not in the deltas"
+_JOINED = "several answers are joined in one recording: the SDK takes the last, for us the first ends it"
 
 EXCUSED: Mapping[str, tuple[str, str]] = {
     "azure-chat-86b488f5f7": ("answer", _RAISES),
@@ -52,6 +58,29 @@ EXCUSED: Mapping[str, tuple[str, str]] = {
     "mistral-chat-58a99092f7": ("reasoning", _PARTS),
     "mistral-chat-68f1e4ab66": ("text, reasoning", _PARTS),
     "mistral-chat-855cc22f1a": ("reasoning", _PARTS),
+    "openai-responses-2e6ed5cb35": ("answer", _RAISES),
+    "openai-responses-ddc7f88329": ("answer", "the SDK makes no answer of it; what we do is tested below"),
+    "openai-responses-308f14123b": ("text", "the deltas were cut by hand, the last event was not"),
+    "openai-responses-439de1acbc": ("text, item types, usage, response id", _JOINED),
+    "openai-responses-de1bc84f4c": (
+        "text, reasoning, tool calls, finish reason, item types, usage, response id",
+        _JOINED,
+    ),
+    "openai-responses-1ae6e1ce63": ("tool calls", _REPLACED),
+    "openai-responses-ca8baa027e": ("tool calls", _REPLACED),
+    "openai-responses-ebecb7ef6d": ("tool calls", _REPLACED),
+    "openai-responses-220631e273": ("tool calls, finish reason", _NOT_TOLD),
+    "openai-responses-80f692f190": ("tool calls, finish reason", _NOT_TOLD),
+    "chatgpt-codex-responses-1e1a6fb4af": ("text, item types", _NO_OUTPUT),
+    "chatgpt-codex-responses-5f02ddb828": ("text, item types", _NO_OUTPUT),
+    "chatgpt-codex-responses-8b178403c9": ("text, item types", _NO_OUTPUT),
+    "chatgpt-codex-responses-961e5d6a8d": ("text, item types", _NO_OUTPUT),
+    "chatgpt-codex-responses-21a5ac05bf": ("tool calls, finish reason, item types", _NO_OUTPUT),
+    "chatgpt-codex-responses-221a59514f": ("tool calls, finish reason, item types", _NO_OUTPUT),
+    "chatgpt-codex-responses-7fb3807036": ("tool calls, finish reason, item types", _NO_OUTPUT),
+    "chatgpt-codex-responses-acfc0e835a": ("tool calls, finish reason, item types", _NO_OUTPUT),
+    "chatgpt-codex-responses-bd636c19e3": ("tool calls, finish reason, item types", _NO_OUTPUT),
+    "chatgpt-codex-responses-c4b21b0095": ("tool calls, finish reason, item types", _NO_OUTPUT),
 }
 """Rows where the SDK is not to be followed: in what (`answer`: there is none to compare), and why."""
 
@@ -71,6 +100,9 @@ _REASONS = {
     "tool_use": "tool_calls",
     "refusal": "content_filter",
     "pause_turn": "paused",
+    "completed": "stop",
+    "max_output_tokens": "length",
+    "queued": "paused",
 }
 _ERRORS: Mapping[str, type[ProviderError]] = {
     "AuthenticationError": AuthenticationError,
@@ -92,6 +124,10 @@ def _is_chat(row: Row) -> bool:
 
 def _is_messages(row: Row) -> bool:
     return bool(row["endpoint"] == "messages")
+
+
+def _is_responses(row: Row) -> bool:
+    return bool(row["endpoint"] == "responses")
 
 
 def _flags(row: Row) -> Flags:
@@ -195,11 +231,42 @@ def _ollama(told: Row, answer: Answer) -> Differences:
     yield "usage", usage, finish.usage
 
 
+def _responses(told: Row, answer: Answer) -> Differences:
+    items, finish = told["items"], answer.finish
+    messages = [item for item in items if item["type"] == "message"]
+    yield "text", "".join((item["text"] or "") + (item["refusal"] or "") for item in messages), answer.text
+    kept = [json.loads(part.raw) for part in finish.parts]
+    yield "item types", [item["type"] for item in items], [item["type"] for item in kept]
+    thoughts = "".join(item["summary"] for item in items if item["type"] == "reasoning")
+    # The oracle tells summaries only: the thinking itself is taken from the items, which are as they came.
+    open_thoughts = [part["text"] for item in kept if item["type"] == "reasoning" for part in item.get("content") or ()]
+    yield "reasoning", thoughts + "".join(open_thoughts), answer.reasoning
+    calls = [(item["call_id"], item["name"], item["arguments"]) for item in items if item["type"] == "function_call"]
+    yield "tool calls", calls, [(call.id, call.name, call.raw) for call in finish.tool_calls]
+    word = told["incomplete"] or told["status"]
+    reason = _REASONS[word or "completed"]
+    if reason == "stop":
+        refused = any(item["refusal"] for item in messages)
+        reason = "tool_calls" if calls else "content_filter" if refused else "stop"
+    yield "finish reason", reason, finish.reason
+    yield "raw finish reason", word, finish.raw_reason
+    yield "usage", _responses_usage(told["usage"]), finish.usage
+
+
+def _responses_usage(stated: Mapping[str, Any] | None) -> Usage:
+    if not stated:
+        return Usage()
+    inputs, outputs = stated["input_tokens_details"] or {}, stated["output_tokens_details"] or {}
+    total, read, written = stated["input_tokens"], inputs.get("cached_tokens"), inputs.get("cache_write_tokens")
+    fresh = None if read is None else total - read - (written or 0)
+    return Usage(total, fresh, read, written, stated["output_tokens"], outputs.get("reasoning_tokens"))
+
+
 def _ids(told: Row, row: Row, dialect: Dialect, answer: Answer) -> Differences:
     finish = answer.finish
     yield "model", told["model"] or None, finish.model
     yield "response id", told.get("response_id") or None, finish.response_id
-    header = {"openai_chat": "x-request-id", "anthropic": "request-id"}.get(dialect.name, "")
+    header = {"ollama": "", "anthropic": "request-id"}.get(dialect.name, "x-request-id")
     yield "request id", corpus.headers(row).get(header), finish.request_id
 
 
@@ -209,7 +276,9 @@ def _ids(told: Row, row: Row, dialect: Dialect, answer: Answer) -> Differences:
 def _failure(row: Row, told: Row, dialect: Dialect) -> Differences:
     head = Head(row["response"]["status"], corpus.headers(row))
     error = dialect.failure(head, corpus.body(row), _flags(row))
-    yield "error class", True, isinstance(error, _ERRORS[told["error_class"]])
+    # The SDK goes by the status alone; Responses says 400 where a model does not exist.
+    kind = NotFoundError if b'"model_not_found"' in corpus.body(row) else _ERRORS[told["error_class"]]
+    yield "error class", True, isinstance(error, kind)
     yield "status", told["status"], error.status
     if told.get("request_id"):
         yield "request id", told["request_id"], error.request_id
@@ -221,8 +290,8 @@ def _compare(
     row: Row, told: Row, dialect: Dialect, shape: Callable[[Row, Answer], Differences]
 ) -> Iterator[tuple[str, str]]:
     """Yield what differs in one row, and how."""
-    if not told["ok"]:
-        yield "answer", f"{row['id']}: {told['sdk_failed']}"
+    if not told["ok"] or not told.get("ended", True):
+        yield "answer", f"{row['id']}: {told.get('sdk_failed')}"
         return
     if told["kind"] == "error":
         pairs = list(_failure(row, told, dialect))
@@ -242,6 +311,7 @@ def _compare(
     ("dialect", "chosen", "shape", "least"),
     [
         (OpenAIChat(), _is_chat, _openai, 1600),
+        (OpenAIResponses(), _is_responses, _responses, 770),
         (Anthropic(), _is_messages, _anthropic, 700),
         (Ollama(), _is_native_ollama, _ollama, 50),
     ],
@@ -309,6 +379,41 @@ def test_recorded_choice_without_message() -> None:
     assert answer.finish.usage.output_total == 19
 
 
+def test_recorded_failure_of_a_response() -> None:
+    """An `error` event inside a 200 is raised by its code, before the failed response that repeats it."""
+    with pytest.raises(RateLimitError) as caught:
+        decode(OpenAIResponses(), _row("openai-responses-2e6ed5cb35"))
+    assert (caught.value.status, caught.value.provider_type) == (200, "tokens")
+    assert (caught.value.provider_code, caught.value.retryable) == ("rate_limit_exceeded", True)
+
+
+def test_recorded_response_with_two_messages() -> None:
+    """Two messages of one answer are one text, also where an event does not say which of them it ends."""
+    answer = decode(OpenAIResponses(), _row("openai-responses-ddc7f88329"))
+    assert answer.text == "First messageSecond message"
+    assert answer.finish.usage == Usage(input_total=10, output_total=4)
+    assert len(answer.finish.parts) == 2
+
+
+def test_recorded_tools_that_the_provider_runs() -> None:
+    """Custom tool calls that xAI made and answered itself are kept as items, and are no calls for the caller."""
+    answer = decode(OpenAIResponses(), _row("xai-responses-800db93743"))
+    kinds = [json.loads(part.raw)["type"] for part in answer.finish.parts]
+    assert kinds.count("custom_tool_call") == 2
+    assert (answer.finish.tool_calls, answer.finish.reason) == ((), "stop")
+
+
+def test_items_of_responses_are_kept_byte_for_byte() -> None:
+    """Each item of an answer is kept as the very bytes that came, whole or in the last event of a stream."""
+    for row in corpus.rows("*-responses*"):
+        if not _is_responses(row) or row["response"]["status"] >= 400 or row["id"] in EXCUSED:
+            continue
+        finish: Finish = decode(OpenAIResponses(), row).finish
+        body = corpus.body(row) if corpus.streamed(row) else corpus.body(row).replace(b"\n\n", b"\n")
+        end = next(event for event in reversed(body.split(b"\n\n")) if b'"usage"' in event)
+        assert all(part.raw in end for part in finish.parts)
+
+
 def test_whole_anthropic_blocks_are_kept_byte_for_byte() -> None:
     """Each block of a whole answer is kept as the very bytes that came."""
     for row in corpus.rows("anthropic-messages*"):
@@ -322,7 +427,7 @@ def test_whole_anthropic_blocks_are_kept_byte_for_byte() -> None:
 
 def test_nothing_of_the_corpus_crashes_a_dialect() -> None:
     """Bodies of any other API end in an answer or in an error of our own, whichever dialect reads them."""
-    for dialect in (OpenAIChat(), Anthropic(), Ollama()):
+    for dialect in (OpenAIChat(), OpenAIResponses(), Anthropic(), Ollama(), Gemini()):
         for row in corpus.rows("*"):
             if row["response"].get("text") is None:
                 continue
