@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from decimal import Decimal
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -323,6 +323,48 @@ def test_keep_alives_do_not_keep_a_dead_stream_alive(step: Step, phase: str) -> 
     assert _status(virtual.run(main())) == ["timeout"]
 
 
+async def test_a_body_is_read_to_its_end_after_the_terminal_marker() -> None:
+    """What comes after the marker is read, and kept on the record, so that the connection can be used again."""
+    late = Answer(headers=SSE, chunks=[STREAMED["openai"], b": bye\n\n"])
+    backend, transport, log = _backend("openai", late)
+    async with backend.stream("Hi") as reply:
+        assert [event.text async for event in reply if isinstance(event, TextDelta)] == ["Hel", "lo"]
+    assert transport.left_early == 0
+    bodies = {part.name: bytes(part.data) for entry in log.entries() for part in entry.parts}
+    assert bodies["response.wire"].endswith(b": bye\n\n")
+
+
+@pytest.mark.parametrize("end", ["stall", "cut"])
+def test_what_comes_after_the_terminal_marker_cannot_spoil_an_answer(end: Literal["stall", "cut"]) -> None:
+    """A connection that hangs or breaks after the end of the answer costs a moment, not the answer."""
+
+    async def main() -> float:
+        backend, _, log = _backend("openai", Answer(headers=SSE, chunks=[STREAMED["openai"]], end=end))
+        async with backend.stream("Hi") as reply:
+            assert [event.text async for event in reply if isinstance(event, TextDelta)] == ["Hel", "lo"]
+        assert _status(log) == ["ok"]
+        return asyncio.get_running_loop().time()
+
+    assert virtual.run(main()) <= 0.1
+
+
+async def test_an_endless_answer_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An answer without an end is given up at the limit, with what had come."""
+    monkeypatch.setattr("veyra.models.base.ANSWER_LIMIT", 5000)
+    start, _, _ = STREAMED["openai"].partition(
+        b'data: {"id": "chatcmpl-1", "model": "m-1", "choices": [{"index": 0, "delta": {}'
+    )
+    endless = [start, *[start[start.rindex(b"data:") :]] * 100]
+    backend, transport, log = _backend("openai", Answer(headers=SSE, chunks=endless))
+    with pytest.raises(MalformedResponseError, match="longer than 5,000 bytes") as caught:
+        async with backend.stream("Hi") as reply:
+            async for _ in reply:
+                pass
+    assert caught.value.partial.startswith("Hellolo")
+    assert _status(log) == ["error"]
+    assert transport.left_early == 1
+
+
 async def test_cancelling_closes_the_connection() -> None:
     """A cancelled call leaves no exchange open and a cancelled outcome."""
     backend, transport, log = _backend("openai", Stall())
@@ -348,7 +390,7 @@ async def test_without_a_model_nothing_is_sent() -> None:
 )
 async def test_health_asks_a_free_route(name: str, path: str) -> None:
     """A health check is one GET that generates nothing, and is not recorded."""
-    script = [Answer(headers=JSON, chunks=[b"{}"]), Answer(status=500), Refuse()]
+    script: list[Step] = [Answer(headers=JSON, chunks=[b"{}"]), Answer(status=500), Refuse()]
     backend, transport, log = _backend(name, *script)
     assert [await backend.health_check() for _ in script] == [True, False, False]
     assert {(sent.method, sent.url.endswith(path), sent.body) for sent in transport.sent} == {("GET", True, b"")}

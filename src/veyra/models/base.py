@@ -13,7 +13,7 @@ from collections.abc import AsyncGenerator, Mapping
 from types import TracebackType
 from typing import Any, Self, Unpack
 
-from veyra.errors import BackendError
+from veyra.errors import BackendError, MalformedResponseError
 from veyra.models.request import given_options
 from veyra.transport.base import Head, Outgoing
 from veyra.types import (
@@ -29,6 +29,10 @@ from veyra.types import (
     ToolCallDelta,
     Usage,
 )
+
+
+ANSWER_LIMIT = 256 * 1024 * 1024
+"""Bytes of an answer that are taken at most."""
 
 
 class Exchange:
@@ -47,6 +51,7 @@ class Exchange:
         "outgoing",
         "provider",
         "secrets",
+        "size",
         "started_ns",
         "warnings",
     )
@@ -73,6 +78,8 @@ class Exchange:
         """Keys in use: masked wherever they turn up in errors and in the record."""
         self.head: Head | None = None
         self.body: list[bytes] = []
+        self.size = 0
+        """Bytes of `body`."""
         self.arrivals: list[int] = []
         """When each piece of `body` came, in ns after the start."""
         self.started_ns = time.monotonic_ns()
@@ -82,7 +89,15 @@ class Exchange:
         self.head = head
 
     def received(self, data: bytes) -> None:
-        """Note the next bytes of the answer."""
+        """Note the next bytes of the answer.
+
+        Raises:
+            MalformedResponseError: it is longer than `ANSWER_LIMIT`.
+        """
+        self.size += len(data)
+        if self.size > ANSWER_LIMIT:
+            msg = f"{self.provider}: the answer is longer than {ANSWER_LIMIT:,} bytes"
+            raise MalformedResponseError(msg)
         self.body.append(data)
         self.arrivals.append(time.monotonic_ns() - self.started_ns)
 

@@ -91,7 +91,7 @@ def outcome_attributes(
     if exchange.head is not None:
         attributes["http.response.status_code"] = exchange.head.status
         attributes["veyra.stream.chunks"] = len(exchange.body)
-        attributes["veyra.stream.bytes"] = sum(map(len, exchange.body))
+        attributes["veyra.stream.bytes"] = exchange.size
     if finish is not None:
         attributes |= _finish_attributes(finish)
     if price is not None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from importlib import import_module
 from os import PathLike
@@ -17,12 +19,14 @@ from veyra.models.endpoints import Api, Endpoint
 from veyra.models.facts import FactRow, fitted, lookup
 from veyra.models.gate import EventBackend
 from veyra.transport.base import Incoming, Outgoing, Transport
-from veyra.types import Event, Request, Secret, Timeouts
+from veyra.types import Event, Finish, Request, Secret, Timeouts
 from veyra.wire.base import Dialect
 
 FAILURE_BODY_LIMIT = 1024 * 1024
 """Bytes of an error's body that are read at most."""
 
+_DRAIN_SECONDS = 0.1
+_DRAIN_BYTES = 64 * 1024
 _HEALTH_TIMEOUT = 5.0
 _DEFAULT_TIMEOUTS = Timeouts()
 
@@ -131,14 +135,23 @@ class WireBackend(EventBackend):
             if incoming.head.status >= 300:  # no redirect is followed: it would carry the key elsewhere
                 raise await self._failure(incoming, exchange)
             decoder = self._dialect.decoder(incoming.head, self._flags, stream=request.stream)
-            async for data in incoming.chunks():
-                exchange.received(data)
-                for event in decoder.feed(data):
-                    yield event
-                if decoder.done:
-                    return
-            for event in decoder.close():
-                yield event
+            chunks = aiter(incoming.chunks())
+            finish: Event | None = None
+            while not decoder.done:
+                data = await anext(chunks, None)
+                if data is not None:
+                    exchange.received(data)
+                for event in decoder.close() if data is None else decoder.feed(data):
+                    if isinstance(event, Finish):
+                        finish = event
+                    else:
+                        yield event
+                if data is None:
+                    break
+            else:
+                await _drain(chunks, exchange)
+        if finish is not None:
+            yield finish
 
     async def health_check(self) -> bool:
         """Ask the endpoint's free inventory route; True when it answers with success."""
@@ -209,6 +222,21 @@ def _secret(key: object) -> Secret | None:
         msg = f"api_key is a non-empty str, not {'an empty one' if isinstance(key, str) else type(key).__name__}"
         raise InvalidRequestError(msg)
     return Secret(key.strip())
+
+
+async def _drain(chunks: AsyncIterator[bytes], exchange: Exchange) -> None:
+    """Read a body on to its end, so that its connection can serve again; not for long, and not much.
+
+    The answer is complete before: what goes wrong here costs the connection and nothing else.
+    """
+    size = 0
+    with suppress(ProviderError, TimeoutError):
+        async with asyncio.timeout(_DRAIN_SECONDS):
+            async for data in chunks:
+                exchange.received(data)
+                size += len(data)
+                if size > _DRAIN_BYTES:
+                    return
 
 
 def _spoken(endpoint: Endpoint, api: Api | None, base_url: str | None) -> str:
