@@ -596,7 +596,7 @@ def test_other_shapes_of_errors_inside_a_stream(written: str) -> None:
         '{"choices": [null]}',
         '{"choices": {}}',
         '{"choices": [{"message": "text"}]}',
-        '{"choices": [{"message": {"content": "\\ud800"}}]}',
+        '{"choices": [{"message": {"content": "\\ud8"}}]}',
     ],
 )
 def test_other_shapes_are_malformed(body: str) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from veyra.types import ToolCall, ToolCallDelta
+from veyra.wire.halves import mended
 from veyra.wire.reading import UNREADABLE
 
 INVALID_JSON = "INVALID_JSON"
@@ -18,7 +19,7 @@ def parse(raw: str | bytes) -> dict[str, Any] | None:
     if not raw.strip():
         return {}
     try:
-        value = msgspec.json.decode(raw)
+        value = msgspec.json.decode(mended(raw.encode() if isinstance(raw, str) else raw))
     except UNREADABLE:
         return None
     return value if isinstance(value, dict) else None

@@ -11,6 +11,7 @@ from veyra.types import Event
 from veyra.wire.base import Decoder
 from veyra.wire.failures import Origin
 from veyra.wire.framing import MESSAGE_LIMIT, ServerEvents, TooLongError
+from veyra.wire.halves import Halves, mended
 from veyra.wire.reading import read
 
 _BODY_BEGINS = frozenset((b"{", b"[", b'"', b"<"))
@@ -48,7 +49,7 @@ class WholeBody(Decoder):
             what = "the body is empty"
             raise self._origin.malformed(what)
         events: list[Event] = []
-        self.read(body, events)
+        self.read(mended(body), events)
         self.done = True
         yield from events
 
@@ -113,6 +114,7 @@ class EventStream(Streamed):
     def __init__(self, origin: Origin, whole: WholeBody) -> None:
         super().__init__(origin)
         self._events = ServerEvents()
+        self._halves = Halves()
         self._whole = whole
         self._begun = False
         self._is_whole = False
@@ -126,10 +128,11 @@ class EventStream(Streamed):
         if self._is_whole:
             self._whole.feed(data)
             return
-        for name, body in self._events.feed(data):
-            self.event(name, body, out)
-            if self.done:
-                return
+        for event in self._events.feed(data):
+            for name, body in self._halves.take(*event):
+                self.event(name, body, out)
+                if self.done:
+                    return
 
     def end(self, out: list[Event]) -> None:
         """Read an event that only lacks its end; one that is cut is not looked at."""
@@ -138,9 +141,10 @@ class EventStream(Streamed):
             self.done = True
             return
         cut = False
-        for name, body in self._events.close():
+        last = [message for event in self._events.close() for message in self._halves.take(*event)]
+        for name, body in last + self._halves.close():
             cut = body.strip() != self.marker and read(body) is None
-            if not cut:
+            if not cut and not self.done:
                 self.event(name, body, out)
         if not self.done:
             self.stop(out, cut=cut)

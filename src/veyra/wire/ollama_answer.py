@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -20,6 +20,7 @@ from veyra.wire.calls import Calls
 from veyra.wire.decoding import Streamed, WholeBody
 from veyra.wire.failures import Origin, as_status, by_status
 from veyra.wire.framing import Lines
+from veyra.wire.halves import Halves, Named
 from veyra.wire.reading import UNREADABLE, as_count, as_word, read
 
 NAME = "ollama"
@@ -64,6 +65,7 @@ class ChatStream(Streamed):
     def __init__(self, origin: Origin) -> None:
         super().__init__(origin)
         self._lines = Lines()
+        self._halves = Halves()
         self._answer = _Answer(origin)
 
     @property
@@ -75,7 +77,7 @@ class ChatStream(Streamed):
         """Read the lines that `data` completes."""
         for line in self._lines.feed(data):
             if line and not line.isspace():
-                self.done = self._answer.add(line, out)
+                self._read(self._halves.take("", line), out)
             if self.done:
                 return
 
@@ -83,10 +85,16 @@ class ChatStream(Streamed):
         """Read a last line without an end, if it is whole; without `done` the answer was cut."""
         rest = self._lines.close().strip()
         if rest and (not rest.startswith(b"{") or read(rest) is not None):
-            self.done = self._answer.add(rest, out)
+            self._read(self._halves.take("", rest), out)
+        self._read(self._halves.close(), out)
         if not self.done:
             marker = "a line with done: true"
             raise self._origin.incomplete(marker, partial=self.partial)
+
+    def _read(self, lines: Iterable[Named], out: list[Event]) -> None:
+        for _, line in lines:
+            if not self.done:
+                self.done = self._answer.add(line, out)
 
 
 class ChatWhole(WholeBody):

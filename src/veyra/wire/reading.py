@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
+from veyra.wire.halves import mended
+
 UNREADABLE = (msgspec.DecodeError, UnicodeError, RecursionError)
 """What reading JSON raises: of another shape or none, not UTF-8, nested without end."""
 
@@ -11,7 +13,7 @@ UNREADABLE = (msgspec.DecodeError, UnicodeError, RecursionError)
 def read(body: bytes) -> object:
     """Return the JSON that `body` is, or None where it is none: whatever stands before a provider may answer for it."""
     try:
-        return msgspec.json.decode(body.strip())
+        return msgspec.json.decode(mended(body.strip()))
     except UNREADABLE:
         return None
 
