@@ -30,7 +30,6 @@ from veyra.types import (
     Usage,
 )
 
-
 ANSWER_LIMIT = 256 * 1024 * 1024
 """Bytes of an answer that are taken at most."""
 
