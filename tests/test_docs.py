@@ -229,19 +229,23 @@ def test_every_error_is_documented() -> None:
 
 
 def test_every_variable_is_documented() -> None:
-    """The Python reference lists every environment variable that the source names."""
+    """The reference lists every environment variable that the source names."""
     named = {row for e in ENDPOINTS.values() for row in (e.key_variable, e.base_url_variable) if row}
     for path in (ROOT / "src").rglob("*.py"):
         named |= set(re.findall(r"\b(?:VEYRA_[A-Z_]+|NO_COLOR)\b", path.read_text()))
-    assert named - _words("docs/reference/python.md") == set()
+    assert named - _words("docs/reference/python.md", "docs/reference/backends.md") == set()
 
 
-def test_every_backend_is_in_the_readme() -> None:
-    """The README's table has a row for each built-in backend, with the variable of its key."""
-    rows = dict(re.findall(r"^\| `(\w+)` \|(.+)$", (ROOT / "README.md").read_text(), re.MULTILINE))
+def test_every_backend_is_documented() -> None:
+    """The page of backends has a row for each built-in one, and no other, with its variables; the README's are among them."""
+    page = (ROOT / "docs" / "reference" / "backends.md").read_text()
+    rows = dict(re.findall(r"^\| `([\w-]+)` \|(.+)$", page, re.MULTILINE))
     assert set(rows) == {"mock", *ENDPOINTS}
     for name, endpoint in ENDPOINTS.items():
-        assert endpoint.key_variable is None or f"`{endpoint.key_variable}`" in rows[name]
+        variables = {endpoint.key_variable, endpoint.base_url_variable} - {None}
+        assert set(re.findall(r"`([A-Z_]+)`", rows[name])) == variables
+    in_readme = re.findall(r"^\| `([\w-]+)` \|", (ROOT / "README.md").read_text(), re.MULTILINE)
+    assert set(in_readme) <= set(rows)
 
 
 def test_a_backend_fits_on_a_page() -> None:
