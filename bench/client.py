@@ -78,7 +78,10 @@ async def _openai(base_url: str) -> AsyncIterator[Call]:
             response = await client.chat.completions.create(
                 model=MODEL, messages=[{"role": "user", "content": PROMPT}], max_completion_tokens=LIMIT
             )
-            return response.choices[0].message.content, response.usage.completion_tokens
+            content, usage = response.choices[0].message.content, response.usage
+            if content is None or usage is None:
+                raise AssertionError
+            return content, usage.completion_tokens
 
         yield call
 

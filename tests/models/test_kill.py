@@ -67,7 +67,7 @@ class Killer(ThreadingHTTPServer):
 
 class Asked(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    server: Killer
+    server: Killer  # pyright: ignore[reportIncompatibleVariableOverride]  # it serves this one only
 
     def do_POST(self) -> None:
         """Answer, or kill."""

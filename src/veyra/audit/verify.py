@@ -161,7 +161,7 @@ class _Check:
     """The state of one verification."""
 
     def __init__(self, level: Level) -> None:
-        self._level = level
+        self._level: Level = level
         self._tree = Tree()
         self._known: Checkpoint | None = None
         self._next: dict[str, int] = {}

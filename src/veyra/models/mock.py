@@ -98,6 +98,10 @@ def _describe(request: Request) -> str:
     start = " ".join(words[:12]) + (" ..." if len(words) > 12 else "")
     lines = text.count("\n") + (not text.endswith("\n"))
     return (
-        f"This is the mock: no model was asked. Your prompt has {len(words):,} words in {lines:,} "
-        f"{'line' if lines == 1 else 'lines'} and begins: {start}"
+        f"This is the mock: no model was asked. Your prompt has {_count(len(words), 'word')} in {_count(lines, 'line')} "
+        f"and begins: {start}"
     )
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -57,9 +57,9 @@ def given_options(request: Request) -> Options:
 
 
 def near(name: str, names: Sequence[str]) -> str:
-    """Return `; did you mean ...?` for the names nearest to a misspelt one, or nothing."""
+    """Return `; did you mean ...?` for the names nearest to a misspelt one, or `.` where there is none."""
     close = difflib.get_close_matches(name.lower(), names, n=3, cutoff=0.5)
-    return f"; did you mean {' or '.join(repr(c) for c in close)}?" if close else ""
+    return f"; did you mean {' or '.join(repr(c) for c in close)}?" if close else "."
 
 
 def _unknown_option(name: str) -> str:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from importlib import import_module
 from os import PathLike
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from veyra import environ
 from veyra.errors import AuthenticationError, InvalidRequestError, ProviderError
@@ -78,7 +78,7 @@ class WireBackend(EventBackend):
         self._dialect = _dialect(_spoken(endpoint, api, self.base_url))
         self._flags = endpoint.flags if api_version is None else replace(endpoint.flags, api_version=api_version)
         self._facts = tuple(facts)
-        self._on_unsupported = on_unsupported
+        self._on_unsupported: OnUnsupported = on_unsupported
         self._transport = transport
         self._ca_file = ca_file
         self._client_cert = client_cert
@@ -261,12 +261,8 @@ def _base_url(endpoint: Endpoint, given: object) -> str | None:
         raise InvalidRequestError(msg)
     if given is None and "://" not in url:  # OLLAMA_HOST may be host:port
         url = f"http://{url}"
-    try:
-        where = urlsplit(url)
-        usable = where.scheme in ("http", "https") and where.hostname and (where.port or 1) > 0
-    except ValueError:
-        usable = None
-    if not usable:
+    where = _parsed(url)
+    if where is None:
         example = endpoint.base_url or "https://host/v1"
         msg = f"base_url must look like {example}: an http or https URL with a host"
         raise InvalidRequestError(msg)
@@ -274,6 +270,16 @@ def _base_url(endpoint: Endpoint, given: object) -> str | None:
         msg = "base_url must hold no user, password, query or fragment: a key goes into api_key"
         raise InvalidRequestError(msg)
     return url.rstrip("/")
+
+
+def _parsed(url: str) -> SplitResult | None:
+    """Return the parts of an http(s) URL with a host and a possible port, or None."""
+    try:
+        where = urlsplit(url)
+        usable = where.scheme in {"http", "https"} and where.hostname and (where.port or 1) > 0
+    except ValueError:
+        return None
+    return where if usable else None
 
 
 def _dialect(place: str) -> Dialect:
