@@ -224,8 +224,6 @@ def test_native_blocks_are_sent_byte_for_byte() -> None:
 @pytest.mark.parametrize(
     ("request_", "flags", "kind", "names"),
     [
-        (ask(output=dict), FLAGS, UnsupportedParameterError, "output"),
-        (ask(cache=True), FLAGS, UnsupportedParameterError, "cache"),
         (ask(seed=0), FLAGS, UnsupportedParameterError, "seed"),
         (ask(temperature=1.0), NEWER, UnsupportedParameterError, "temperature"),
         (ask(top_p=1.0), NEWER, UnsupportedParameterError, "top_p"),

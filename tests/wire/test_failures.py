@@ -82,7 +82,7 @@ def test_status_alone(
     dialect: Dialect, status: int, kind: type[ProviderError], *, retryable: bool, ambiguous: bool, body: bytes
 ) -> None:
     """Where the body says nothing we know, whatever it is, the status decides; the message stays short."""
-    error = dialect.failure(head(status), body, FLAGS)
+    error = dialect.failure(head(status, retry_after="1"), body, FLAGS)
     assert type(error) is kind
     assert (error.status, error.retryable, error.ambiguous, error.partial) == (status, retryable, ambiguous, "")
     assert error.provider == "test"
@@ -166,7 +166,7 @@ def test_openai_shapes(body: bytes) -> None:
         (404, "not_found_error", NotFoundError, False),
         (409, "conflict_error", InvalidRequestError, True),
         (413, "request_too_large", InvalidRequestError, False),
-        (429, "rate_limit_error", RateLimitError, True),
+        (429, "rate_limit_error", RateLimitError, False),
         (500, "api_error", ServerError, True),
         (504, "timeout_error", ServerError, True),
         (529, "overloaded_error", OverloadedError, True),
@@ -182,6 +182,25 @@ def test_anthropic_types(status: int, kind: str, expected: type[ProviderError], 
     assert (error.provider_type, error.request_id) == (kind, "req_body")
     named = Anthropic().failure(head(status, request_id="req_head"), anthropic(kind), FLAGS)
     assert named.request_id == "req_head"
+
+
+@pytest.mark.parametrize(
+    ("headers", "retryable"),
+    [
+        ({}, False),
+        ({"retry_after": "5"}, True),
+        ({"retry_after": "0"}, True),
+        ({"retry_after": "soon"}, False),
+        ({"x_should_retry": "true"}, True),
+        ({"x_should_retry": "false", "retry_after": "5"}, False),
+    ],
+)
+@pytest.mark.parametrize("body", [anthropic("rate_limit_error"), b"", HTML])
+def test_anthropic_429_that_asks_for_no_wait(headers: dict[str, str], body: bytes, *, retryable: bool) -> None:
+    """A 429 without a time to wait is not to be tried again, unless the provider says otherwise; it stays a rate limit."""
+    error = Anthropic().failure(head(429, **headers), body, FLAGS)
+    assert type(error) is RateLimitError
+    assert error.retryable is retryable
 
 
 @pytest.mark.parametrize("code", ["enforced_spend_limit_reached", "contract_spend_limit_reached"])

@@ -157,7 +157,6 @@ def test_system_and_native_blocks() -> None:
 @pytest.mark.parametrize(
     ("request_", "kind", "names"),
     [
-        (ask(output=dict), UnsupportedParameterError, "output"),
         (ask(cache=True), UnsupportedParameterError, "cache"),
         (ask(metadata={"a": "b"}), UnsupportedParameterError, "metadata"),
         (ask(tool_choice="required"), UnsupportedParameterError, "tool_choice"),

@@ -229,7 +229,6 @@ def test_native_blocks_are_sent_byte_for_byte() -> None:
 @pytest.mark.parametrize(
     ("request_", "kind", "names"),
     [
-        (ask(output=dict), UnsupportedParameterError, "output"),
         (ask(cache=True), UnsupportedParameterError, "cache"),
         (ask(reasoning=500), UnsupportedParameterError, "reasoning"),
         (ask(reasoning="huge"), UnsupportedParameterError, "huge"),

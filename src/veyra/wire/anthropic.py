@@ -20,7 +20,7 @@ from typing import Any, ClassVar
 from veyra.errors import ProviderError
 from veyra.transport.base import Head
 from veyra.types import Media, Message, Opaque, Part, Reasoning, Request, Text, Tool, ToolCall, ToolResult
-from veyra.wire import payload
+from veyra.wire import payload, structured
 from veyra.wire.anthropic_answer import NAME, MessageStream, MessageWhole
 from veyra.wire.anthropic_errors import reported
 from veyra.wire.base import Decoder, Dialect, Encoded, Flags
@@ -32,6 +32,22 @@ _NO_SAMPLING_SINCE = "2026-10-21"
 """From this version on, the API refuses sampling parameters, even at their defaults (wire facts, 0.1)."""
 _NOTHING = Text("")
 """A text block without text is refused by this API, and says nothing."""
+_UNSPOKEN = frozenset(
+    {
+        "exclusiveMaximum",
+        "exclusiveMinimum",
+        "maxItems",
+        "maxLength",
+        "maximum",
+        "minItems",
+        "minLength",
+        "minimum",
+        "multipleOf",
+        "uniqueItems",
+    }
+)
+"""Keywords of a schema that this API refuses (Anthropic, "Structured outputs", JSON Schema limitations)."""
+_TTLS = ("5m", "1h")
 _CHOICES = {"auto": "auto", "none": "none", "required": "any"}
 
 
@@ -42,13 +58,8 @@ class Anthropic(Dialect):
 
     def encode(self, request: Request, flags: Flags) -> Encoded:
         """Return the bytes of a messages request; see `Dialect.encode`."""
-        payload.refuse(
-            request,
-            flags,
-            seed="this API has no seed",
-            output="structured output is not spoken by this dialect yet; put `output_config` in extra",
-            cache="prompt caching is not spoken by this dialect yet; put `cache_control` in extra",
-        )
+        payload.refuse(request, flags, seed="this API has no seed")
+        request = structured.as_tool(request, flags)
         _check_sampling(request, flags)
         limit, applied = request.max_tokens, {}
         if limit is None:
@@ -68,11 +79,13 @@ class Anthropic(Dialect):
             "tools": [_tool(tool) for tool in request.tools] or None,
             "tool_choice": _tool_choice(request, flags),
             "metadata": _metadata(request, flags),
+            "thinking": _thinking(request, flags),
+            "output_config": _output(request, flags) or None,
+            "cache_control": _cache(request, flags),
             "stream": True if request.stream else None,
         }
         body.update(payload.given(options))
-        body.update(_reasoning(request, flags))
-        body.update(request.extra)
+        body.update((name, value) for name, value in request.extra.items() if name != "output_config")
         return Encoded(
             path="/v1/messages",
             body=payload.dump(body, flags),
@@ -247,15 +260,41 @@ def _metadata(request: Request, flags: Flags) -> Mapping[str, str] | None:
     return request.metadata or None
 
 
-def _reasoning(request: Request, flags: Flags) -> dict[str, Any]:
-    """Return the fields that ask for thinking: none, a budget in tokens, or a level of effort."""
+def _thinking(request: Request, flags: Flags) -> dict[str, Any] | None:
+    """Return how to think: not at all, within a budget in tokens, or as the level of effort has it (`_output`)."""
     wanted = request.reasoning
     if wanted is None:
-        return {}
+        return None
     if wanted == "none":
-        return {"thinking": {"type": "disabled"}}
+        return {"type": "disabled"}
     if isinstance(wanted, int):
-        return {"thinking": {"type": "enabled", "budget_tokens": wanted}}
+        return {"type": "enabled", "budget_tokens": wanted}
     if wanted in EFFORTS:
-        return {"thinking": {"type": "adaptive"}, "output_config": {"effort": wanted}}
+        return {"type": "adaptive"}
     raise payload.unsupported(flags, f"reasoning={wanted!r}", f"none, a token budget, or one of {', '.join(EFFORTS)}")
+
+
+def _output(request: Request, flags: Flags) -> dict[str, Any]:
+    """Return `output_config`: the level of effort, the schema of the answer, and what `extra` adds to them.
+
+    There is no word for a schema that is not strict here; it is sent all the same, and the provider decides.
+    """
+    output: dict[str, Any] = {}
+    if request.reasoning in EFFORTS:
+        output["effort"] = request.reasoning
+    if request.output is not None:
+        schema = structured.described(structured.form(request.output).schema, _UNSPOKEN)
+        output["format"] = {"type": "json_schema", "schema": schema}
+    return output | dict(payload.within(request, "output_config", flags))
+
+
+def _cache(request: Request, flags: Flags) -> Mapping[str, Any] | None:
+    """Return the mark that has the prompt cached up to its last block."""
+    cache = payload.prompt_cache(request, flags)
+    if cache is None or isinstance(cache, Mapping):
+        return cache
+    if cache is True:
+        return {"type": "ephemeral"}
+    if cache not in _TTLS:
+        raise payload.unsupported(flags, f"cache={cache!r}", f"True, or one of {', '.join(_TTLS)}")
+    return {"type": "ephemeral", "ttl": cache}

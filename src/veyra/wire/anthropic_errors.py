@@ -42,7 +42,8 @@ _BY_TYPE: Mapping[str, tuple[type[ProviderError], int]] = {
 def reported(origin: Origin, body: bytes, *, partial: str = "") -> ProviderError:
     """Return the error that `body` reports, whole or as an event of a stream; `body` may be anything.
 
-    Google's platform in front of this API answers in its own shape: a numeric code and a status in words.
+    Google's platform in front of this API answers in its own shape: a numeric code and a status in words. A 429 that
+    does not say how long to wait is no matter of waiting (wire facts, 3.3), unless the provider itself asks to try again.
     """
     value = read(body)
     if isinstance(value, list) and value:
@@ -61,7 +62,7 @@ def reported(origin: Origin, body: bytes, *, partial: str = "") -> ProviderError
     if origin.request_id is None:
         origin = replace(origin, request_id=as_word(outer.get("request_id")))
     message = fields.get("message")
-    return origin.error(
+    error = origin.error(
         kind or (by_status(stated) if stated >= 300 else ServerError),
         message if isinstance(message, str) and message else excerpt(body),
         provider_type=word,
@@ -69,3 +70,7 @@ def reported(origin: Origin, body: bytes, *, partial: str = "") -> ProviderError
         partial=partial,
         status=stated,
     )
+    asked_again = error.retry_after is not None or origin.head.headers.get("x-should-retry") == "true"
+    if origin.head.status == 429 and not asked_again:
+        error.retryable = False
+    return error

@@ -36,6 +36,8 @@ class Flags:
         done_marker: a Chat Completions stream ends with `[DONE]`; where False, its finish reason ends it.
         api_version: the value of the dialect's version header, where it has one.
         default_max_tokens: sent where the dialect requires a limit and the caller gave none.
+        structured: how a model is made to keep to a schema: by a mode of the API, or by a tool (see `structured`).
+        prompt_cache_options: the model takes OpenAI's `prompt_cache_options`.
     """
 
     provider: str
@@ -45,6 +47,8 @@ class Flags:
     done_marker: bool = True
     api_version: str | None = None
     default_max_tokens: int = 4096
+    structured: Literal["native", "tool"] = "native"
+    prompt_cache_options: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -25,16 +25,17 @@ What is peculiar to it (wire facts, 5):
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any, ClassVar
 from urllib.parse import quote
 
 import msgspec
 
 from veyra.errors import ProviderError
+from veyra.schema import json_schema
 from veyra.transport.base import Head
 from veyra.types import Media, Message, Opaque, Part, Reasoning, Request, Text, Tool, ToolCall, ToolResult
-from veyra.wire import payload
+from veyra.wire import payload, structured
 from veyra.wire.base import Decoder, Dialect, Encoded, Flags
 from veyra.wire.calls import as_object, parse
 from veyra.wire.failures import Origin
@@ -74,12 +75,9 @@ class Gemini(Dialect):
 
     def encode(self, request: Request, flags: Flags) -> Encoded:
         """Return the bytes of a request for content; see `Dialect.encode`."""
-        payload.refuse(
-            request,
-            flags,
-            output="structured output is not spoken by this dialect yet; put `generationConfig` in extra",
-            cache="prompt caching is automatic here; put `cachedContent` in extra for a cache of your own",
-        )
+        why = "prompts are cached automatically here; put `cachedContent` in extra for a cache of your own"
+        payload.refuse(request, flags, cache=why)
+        request = structured.as_tool(request, flags)
         if request.metadata:
             raise payload.unsupported(flags, "metadata", "this API has no place for it")
         body: dict[str, Any] = {"contents": _Contents(flags).turns(request.messages)}
@@ -285,10 +283,6 @@ def _calling(request: Request, flags: Flags) -> dict[str, Any] | None:
 
 def _configuration(request: Request, flags: Flags) -> dict[str, Any]:
     """Return `generationConfig`: what the options say, and what `extra` adds to it."""
-    more = request.extra.get("generationConfig", {})
-    if not isinstance(more, Mapping):
-        text = "extra['generationConfig'] is a mapping of names to values"
-        raise payload.invalid(flags, text)
     options = {
         "maxOutputTokens": request.max_tokens,
         "temperature": request.temperature,
@@ -296,8 +290,10 @@ def _configuration(request: Request, flags: Flags) -> dict[str, Any]:
         "stopSequences": request.stop or None,
         "seed": request.seed,
         "thinkingConfig": _thinking(request, flags),
+        "responseMimeType": None if request.output is None else "application/json",
+        "responseJsonSchema": None if request.output is None else json_schema(request.output),
     }
-    return payload.given(options) | dict(more)
+    return payload.given(options) | dict(payload.within(request, "generationConfig", flags))
 
 
 def _thinking(request: Request, flags: Flags) -> dict[str, Any] | None:

@@ -20,7 +20,7 @@ from typing import Any, ClassVar
 from veyra.errors import ProviderError
 from veyra.transport.base import Head
 from veyra.types import Media, Message, Opaque, Part, Request, Text, Tool, ToolCall, ToolResult
-from veyra.wire import payload
+from veyra.wire import payload, structured
 from veyra.wire.base import Decoder, Dialect, Encoded, Flags
 from veyra.wire.calls import as_json
 from veyra.wire.failures import Origin
@@ -44,12 +44,7 @@ class OpenAIChat(Dialect):
 
     def encode(self, request: Request, flags: Flags) -> Encoded:
         """Return the bytes of a chat completion request; see `Dialect.encode`."""
-        payload.refuse(
-            request,
-            flags,
-            output="structured output is not spoken by this dialect yet; put `response_format` in extra",
-            cache="prompt caching is automatic here",
-        )
+        request = structured.as_tool(request, flags)
         body: dict[str, Any] = {"model": request.model, "messages": _messages(request, flags)}
         options = {
             flags.max_tokens_field: request.max_tokens,
@@ -60,11 +55,13 @@ class OpenAIChat(Dialect):
             "tools": [_tool(tool) for tool in request.tools] or None,
             "tool_choice": _tool_choice(request, flags),
             "reasoning_effort": _effort(request, flags),
+            "response_format": _format(request),
             "metadata": request.metadata or None,
             "stream": True if request.stream else None,
             "stream_options": {"include_usage": True} if request.stream and flags.stream_options else None,
         }
         body.update(payload.given(options))
+        body.update(payload.openai_cache(request, flags))
         body.update(request.extra)
         return Encoded(path="/chat/completions", body=payload.dump(body, flags), headers=payload.JSON_HEADERS)
 
@@ -193,6 +190,13 @@ def _tool_choice(request: Request, flags: Flags) -> str | Mapping[str, Any] | No
     if choice in {None, "auto", "none", "required"}:
         return choice
     return {"type": "function", "function": {"name": choice}}
+
+
+def _format(request: Request) -> dict[str, Any] | None:
+    if request.output is None:
+        return None
+    form = structured.form(request.output)
+    return {"type": "json_schema", "json_schema": {"name": form.name, "schema": form.schema, "strict": form.strict}}
 
 
 def _effort(request: Request, flags: Flags) -> str | None:

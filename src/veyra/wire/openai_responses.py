@@ -28,7 +28,7 @@ import msgspec
 from veyra.errors import ProviderError
 from veyra.transport.base import Head
 from veyra.types import Media, Message, Opaque, Part, Reasoning, Request, Text, Tool, ToolCall, ToolResult
-from veyra.wire import payload
+from veyra.wire import payload, structured
 from veyra.wire.base import Decoder, Dialect, Encoded, Flags
 from veyra.wire.calls import as_json
 from veyra.wire.failures import Origin
@@ -58,14 +58,8 @@ class OpenAIResponses(Dialect):
 
     def encode(self, request: Request, flags: Flags) -> Encoded:
         """Return the bytes of a request for a response; see `Dialect.encode`."""
-        payload.refuse(
-            request,
-            flags,
-            stop="this API has no stop sequences",
-            seed="this API has no seed",
-            output="structured output is not spoken by this dialect yet; put `text` in extra",
-            cache="prompt caching is automatic here",
-        )
+        payload.refuse(request, flags, stop="this API has no stop sequences", seed="this API has no seed")
+        request = structured.as_tool(request, flags)
         applied = {} if "store" in request.extra else {"store": False}
         body: dict[str, Any] = {"model": request.model, "input": _Input(request, flags).items(), **applied}
         effort = _effort(request, flags)
@@ -78,11 +72,13 @@ class OpenAIResponses(Dialect):
             "tool_choice": _tool_choice(request, flags),
             "reasoning": None if effort is None else {"effort": effort},
             "include": None if effort in {None, "none"} else [_SEALED],
+            "text": {**_format(request), **payload.within(request, "text", flags)} or None,
             "metadata": request.metadata or None,
             "stream": True if request.stream else None,
         }
         body.update(payload.given(options))
-        body.update(request.extra)
+        body.update(payload.openai_cache(request, flags))
+        body.update((name, value) for name, value in request.extra.items() if name != "text")
         return Encoded(path="/responses", body=payload.dump(body, flags), headers=payload.JSON_HEADERS, applied=applied)
 
     def decoder(self, head: Head, flags: Flags, *, stream: bool) -> Decoder:
@@ -241,9 +237,16 @@ def _tool(tool: Tool) -> dict[str, Any]:
 
 def _tool_choice(request: Request, flags: Flags) -> str | Mapping[str, str] | None:
     choice = payload.tool_choice(request, flags)
-    if choice in {None, "auto", "none", "required"}:
+    if choice is None or choice in {"auto", "none", "required"}:
         return choice
     return {"type": "function", "name": choice}
+
+
+def _format(request: Request) -> dict[str, Any]:
+    if request.output is None:
+        return {}
+    form = structured.form(request.output)
+    return {"format": {"type": "json_schema", "name": form.name, "schema": form.schema, "strict": form.strict}}
 
 
 def _effort(request: Request, flags: Flags) -> str | None:

@@ -38,6 +38,58 @@ def refuse(request: Request, flags: Flags, **reasons: str) -> None:
             raise unsupported(flags, option, why)
 
 
+def within(request: Request, name: str, flags: Flags) -> Mapping[str, Any]:
+    """Return the object that `extra` holds under a name under which options go too, so that both can be sent.
+
+    Raises:
+        InvalidRequestError: it holds something else there.
+    """
+    value = request.extra.get(name, {})
+    if not isinstance(value, Mapping):
+        message = f"extra[{name!r}] is a mapping of names to values"
+        raise invalid(flags, message)
+    return value
+
+
+def prompt_cache(request: Request, flags: Flags) -> bool | str | Mapping[str, Any] | None:
+    """Return what was asked of the prompt cache: True, a time, the API's own fields, or None where nothing was.
+
+    Raises:
+        InvalidRequestError: it is none of these.
+    """
+    cache = request.cache
+    if cache is None or cache is True or (isinstance(cache, str) and cache):
+        return cache
+    if isinstance(cache, Mapping) and all(isinstance(name, str) for name in cache):
+        return cache
+    message = (
+        f"cache is True, how long to keep the prompt (as '5m'), or a mapping of the API's own fields, not {cache!r}"
+    )
+    raise invalid(flags, message)
+
+
+def openai_cache(request: Request, flags: Flags) -> Mapping[str, Any]:
+    """Return the fields that ask OpenAI's APIs to cache the prompt: a mapping is those fields, `prompt_cache_...`.
+
+    Raises:
+        InvalidRequestError: a field has another name.
+        UnsupportedParameterError: the model caches by itself, and takes no options.
+    """
+    cache = prompt_cache(request, flags)
+    if isinstance(cache, Mapping):
+        for name in cache:
+            if not name.startswith("prompt_cache_"):
+                message = f"cache holds the API's own fields prompt_cache_..., not {name!r}"
+                raise invalid(flags, message)
+        return cache
+    if cache is None:
+        return {}
+    if not flags.prompt_cache_options:
+        why = "prompts are cached automatically here; a mapping may set prompt_cache_key"
+        raise unsupported(flags, f"cache={cache!r}", why)
+    return {"prompt_cache_options": {"mode": "implicit"} if cache is True else {"ttl": cache}}
+
+
 def given(options: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options that were given, those that are not None."""
     return {name: value for name, value in options.items() if value is not None}
