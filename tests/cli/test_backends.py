@@ -27,6 +27,7 @@ def test_each_backend_is_listed_with_its_place(veyra: Run) -> None:
         "key_variable": "OPENAI_API_KEY",
         "key_required": True,
         "key_set": False,
+        "address_set": False,
     }
     assert told["mock"]["where"] is None
     assert told["ollama"]["key_required"] is False

@@ -26,11 +26,12 @@ class Listed:
     key_variable: str | None = None
     key_required: bool = False
     key_set: bool = False
+    address_set: bool = False
 
     @property
-    def usable(self) -> bool:
-        """Whether nothing is missing for a call: neither a key nor an address."""
-        return (self.key_set or not self.key_required) and (not self.speaks or self.where is not None)
+    def configured(self) -> bool:
+        """Whether somebody here means to use it: it needs nothing, or its key or its address is set."""
+        return not self.speaks or self.key_set or self.address_set
 
 
 def listed(name: str) -> Listed:
@@ -46,6 +47,7 @@ def listed(name: str) -> Listed:
         key_variable=variable,
         key_required=endpoint.key_required,
         key_set=variable is not None and environ.key(variable) is not None,
+        address_set=endpoint.base_url_variable is not None and environ.value(endpoint.base_url_variable) is not None,
     )
 
 

@@ -43,7 +43,8 @@ class Health:
 def command(ctx: click.Context, *, names: tuple[str, ...], timeout: float, as_json: bool) -> None:
     """Ask whether backends could serve a call now. It costs nothing and loads no model.
 
-    Asked is the backend of VEYRA_BACKEND, or, where that is not set, each one that has its key or needs none.
+    Asked is the backend of VEYRA_BACKEND, or, where that is not set, each one whose key or address is set,
+    and the mock.
 
     Exit status: 0 all are healthy, 1 at least one is not, 2 wrong use.
 
@@ -64,7 +65,7 @@ def command(ctx: click.Context, *, names: tuple[str, ...], timeout: float, as_js
 
 def _usual() -> Sequence[str]:
     configured = environ.value("VEYRA_BACKEND")
-    return [configured] if configured else [name for name in list_backends() if listed(name).usable]
+    return [configured] if configured else [name for name in list_backends() if listed(name).configured]
 
 
 async def _ask_all(gates: dict[str, Gate], timeout: float) -> list[Health]:  # noqa: ASYNC109  (each has its own)
