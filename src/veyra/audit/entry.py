@@ -54,11 +54,9 @@ SHAPES: Final[Mapping[str, tuple[str, ...]]] = {
 }
 """The keys of each kind, in order. A later version may add kinds, and keys after these; readers keep both."""
 
-_encode = json.JSONEncoder(ensure_ascii=True, allow_nan=False, separators=(",", ":"), sort_keys=True).encode
 _BLOB = struct.Struct(">B32sQ")
-_PLAIN = frozenset((str, int, bool, type(None)))
-_PART_OVERHEAD = len(',{"name":,"type":,"size":,"commit":"","enc":"identity"}') + 64 + 20
-_COMMON_OVERHEAD = len(',"sid":"","wseq":,"parts":[]}') + 36 + 20
+_PART_OVERHEAD = len(',{"name":"","type":"","size":,"commit":"","enc":"identity"}') + 64 + 20
+_COMMON_OVERHEAD = len('{"v":1,"kind":"call.outcome","id":"","sid":"","wseq":,,"parts":[]}') + 36 + 36 + 20
 
 
 def new_id() -> str:
@@ -190,8 +188,9 @@ def seal(draft: Draft, sid: str, wseq: int) -> Sealed:
         return Sealed(draft, leaf, leaf_hash(leaf), b"")
     described: list[str] = []
     blobs: list[bytes] = []
-    for part in draft.parts:
-        salt = os.urandom(SALT_SIZE)
+    salts = os.urandom(SALT_SIZE * len(draft.parts))
+    for number, part in enumerate(draft.parts):
+        salt = salts[number * SALT_SIZE : (number + 1) * SALT_SIZE]
         size = len(part.data)
         proof = commit(salt, part.name, part.data).hex()
         described.append(
@@ -217,29 +216,35 @@ def _times() -> str:
 
 
 def _attributes(attributes: Mapping[str, object], *, limit: int | None) -> str:
-    values: dict[str, object] = {}
+    written: dict[str, str] = {}
     cut: list[str] = []
     for name, value in attributes.items():
-        values[name] = value if type(value) in _PLAIN and type(name) is str else _value(name, value)
-        if limit is not None and isinstance(value, str) and len(value) > limit:
-            values[name] = value[:limit]
+        if type(value) is not str:
+            written[_quote(name)] = _value(name, value)
+        elif limit is None or len(value) <= limit:
+            written[_quote(name)] = _quote(value)
+        else:
+            written[_quote(name)] = _quote(value[:limit])
             cut.append(name)
     if cut:
-        values["veyra.truncated"] = cut
-    return f'"attributes":{_encode(values)}'
+        written['"veyra.truncated"'] = _value("veyra.truncated", cut)
+    return f'"attributes":{{{",".join([f"{name}:{value}" for name, value in sorted(written.items())])}}}'
 
 
-def _value(name: object, value: object) -> object:
-    if not isinstance(name, str):
-        msg = f"the name of an attribute is a str, not {name!r}"
-        raise ValueError(msg)  # noqa: TRY004  (an entry is refused for one kind of reason)
+def _value(name: str, value: object) -> str:
     match value:
+        case None:
+            return "null"
+        case bool():
+            return "true" if value else "false"
+        case int():
+            return int.__repr__(value)
         case float():
-            return value if math.isfinite(value) else repr(value)
+            return float.__repr__(value) if math.isfinite(value) else _quote(float.__repr__(value))
+        case str():
+            return _quote(value)
         case list() | tuple() if all(isinstance(item, str) for item in value):
-            return list(value)
-        case str() | int():
-            return value
+            return f"[{','.join(map(_quote, value))}]"
     msg = (
         f"the attribute {name!r} is a {type(value).__name__}; it may be a str, int, float, bool, None or a list of str"
     )
@@ -247,14 +252,15 @@ def _value(name: object, value: object) -> object:
 
 
 def _checked(draft: Draft) -> Draft:
-    length = len(draft.kind) + len(draft.id) + len(draft.body) + _COMMON_OVERHEAD + 40
+    room = MAX_LEAF - len(draft.body) - _COMMON_OVERHEAD
     for part in draft.parts:
-        if not part.name.isascii() or not part.name.isprintable():
-            msg = f"the name of a part is printable ASCII, not {part.name!r}"
+        name = part.name
+        if not (name.isascii() and name.isprintable()):
+            msg = f"the name of a part is printable ASCII, not {name!r}"
             raise ValueError(msg)
-        length += len(_quote(part.name)) + len(_quote(part.media_type)) + _PART_OVERHEAD
-    if length > MAX_LEAF:
-        msg = f"an entry of {length:,} bytes is too long for the log (at most {MAX_LEAF:,}); shorten its attributes"
+        room -= 2 * len(name) + 12 * len(part.media_type) + _PART_OVERHEAD  # the longest they can get in JSON
+    if room < 0:
+        msg = f"an entry of up to {MAX_LEAF - room:,} bytes is too long for the log (at most {MAX_LEAF:,}); shorten it"
         raise ValueError(msg)
     return draft
 

@@ -1,22 +1,25 @@
-"""The log in memory: the same entries, pairs and tree, kept in a list and gone with the process."""
+"""The log in memory: the same entries and pairs, kept in a list and gone with the process."""
 
 from __future__ import annotations
 
 import threading
 
-from veyra.audit.entry import Draft, Sealed, new_id, session_open
+from veyra.audit.entry import Draft, new_id, session_open
 from veyra.audit.session import MODE, Session
-from veyra.audit.tree import Tree
 from veyra.types import Receipt
 
 
 class Memory:
-    """A log without a file or a thread: appending never waits. Safe to use from several threads."""
+    """A log without a file or a thread: appending never waits. Safe to use from several threads.
+
+    Attributes:
+        origin: the log's name.
+        entries: the leaf and the blobs of each entry, in order.
+    """
 
     def __init__(self, pid: int) -> None:
         self.origin = f"veyra-memory/{new_id()}"
-        self.entries: list[Sealed] = []
-        self.tree = Tree()
+        self.entries: list[tuple[bytes, bytes]] = []
         self._session = Session()
         self._lock = threading.Lock()
         self.append(session_open(pid=pid, mode=MODE))
@@ -29,7 +32,6 @@ class Memory:
         """
         with self._lock:
             entry = self._session.seal(draft)
-            self.entries.append(entry)
-            self.tree.append(entry.hash)
+            self.entries.append((entry.leaf, entry.blobs))
             seq = len(self.entries) - 1
         return Receipt(origin=self.origin, id=draft.id, seq=seq, leaf_hash=entry.hash.hex())

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from veyra.audit import segment
-from veyra.audit.entry import INTENT, OUTCOME, Blob, Sealed, commit, parse, parse_blobs
+from veyra.audit.entry import INTENT, OUTCOME, Blob, commit, parse, parse_blobs
 from veyra.audit.frame import Frame
 from veyra.audit.walk import Fault, Walk
 from veyra.errors import AuditCorruptError, AuditError
@@ -153,10 +153,10 @@ def find(directory: str | os.PathLike[str], key: int | str) -> tuple[Entry, ...]
     return tuple(entry for entry in read_entries(directory) if subjects and _subject(entry.leaf) in subjects)
 
 
-def memory_entries(entries: Sequence[Sealed]) -> Iterator[Entry]:
-    """Yield the entries of a log in memory."""
-    for seq, sealed in enumerate(entries):
-        yield _entry(seq, parse(sealed.leaf), sealed.leaf, partial(parse_blobs, sealed.blobs))
+def memory_entries(entries: Sequence[tuple[bytes, bytes]]) -> Iterator[Entry]:
+    """Yield the entries of a log in memory, given as leaf and blobs."""
+    for seq, (leaf, blobs) in enumerate(entries):
+        yield _entry(seq, parse(leaf), leaf, partial(parse_blobs, blobs))
 
 
 def joined(entries: Iterable[Entry]) -> Iterator[AttemptRow]:

@@ -77,6 +77,7 @@ class Store:
         self._lock_fd = -1
         self._fd = -1
         self._head: Head
+        self._next: Path
         self._offset = 0
         self._tree = Tree()
         self._durable = _Mark(0, Tree())
@@ -358,7 +359,7 @@ class Store:
         self._enter(index)
 
     def _is_overtaken(self) -> bool:
-        return segment.path(self._directory, self._head.index + 1).exists()
+        return os.access(self._next, os.F_OK)
 
     def _enter_next(self) -> None:
         """Go on to the segment that another process began after this one."""
@@ -383,6 +384,7 @@ class Store:
             self._refuse(f"segment {index}: {error}")
         if self._head.index != index:
             self._refuse(f"segment {index} says it is segment {self._head.index}")
+        self._next = segment.path(self._directory, index + 1)
         self._tree = self._head.tree()
         self._durable = _Mark(self._offset, self._tree.copy())
         self._poisoned = False

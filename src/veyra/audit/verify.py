@@ -23,7 +23,7 @@ from typing import Any, Final, Literal, TypeAlias
 
 from veyra.audit import checkpoint, saved, segment
 from veyra.audit.checkpoint import Checkpoint
-from veyra.audit.entry import CLOSE, INTENT, OUTCOME, RECOVERY, Sealed, commit, parse, parse_blobs
+from veyra.audit.entry import CLOSE, INTENT, OUTCOME, RECOVERY, commit, parse, parse_blobs
 from veyra.audit.frame import Frame
 from veyra.audit.tree import Tree, leaf_hash
 from veyra.audit.walk import Fault, Walk
@@ -111,11 +111,11 @@ def verify(directory: str | PathLike[str], *, level: Level = "bodies") -> Report
         raise AuditError(msg) from error
 
 
-def verify_memory(origin: str, entries: Sequence[Sealed]) -> Report:
-    """Check a log in memory as `verify` checks one on disk."""
+def verify_memory(origin: str, entries: Sequence[tuple[bytes, bytes]]) -> Report:
+    """Check a log in memory, given as leaf and blobs of each entry, as `verify` checks one on disk."""
     check = _Check("bodies")
-    for seq, sealed in enumerate(entries):
-        check.entry(Frame(seq, 0, 0, sealed.leaf, sealed.blobs), "")
+    for seq, (leaf, blobs) in enumerate(entries):
+        check.entry(Frame(seq, 0, 0, leaf, blobs), "")
     return check.report(origin, None, 0)
 
 
