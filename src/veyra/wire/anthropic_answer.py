@@ -26,7 +26,7 @@ from veyra.wire.reading import UNREADABLE, as_count, as_word
 
 NAME = "anthropic"
 
-_FINISH: Mapping[str, FinishReason] = {
+FINISH: Mapping[str, FinishReason] = {
     "end_turn": "stop",
     "stop_sequence": "stop",
     "max_tokens": "length",
@@ -35,6 +35,7 @@ _FINISH: Mapping[str, FinishReason] = {
     "refusal": "content_filter",
     "pause_turn": "paused",
 }
+"""What the API's stop reasons are in our words."""
 _INPUT_COUNTS = ("input_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
 
 
@@ -262,7 +263,7 @@ class _Answer:
         for index, block in self._by_index.items():
             self._close(index, block, out)
         return Finish(
-            reason=_FINISH.get(self._stop_reason or "", "other"),
+            reason=FINISH.get(self._stop_reason or "", "other"),
             raw_reason=self._stop_reason,
             usage=usage(self._usage),
             model=self._model,
