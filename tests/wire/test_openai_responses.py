@@ -569,7 +569,7 @@ def test_what_is_unknown_is_kept_or_passed_over() -> None:
         message("a", new=1) | {"content": [{"type": "output_text", "text": "a"}, {"type": "new"}, 7, {"type": []}]},
         message() | {"id": "msg_2", "content": "text"},
     ]
-    events = [
+    events: list[dict[str, Any]] = [
         {"type": "keepalive", "sequence_number": 9},
         {"type": "response.brand_new.delta", "delta": "x", "sequence_number": 2},
         {"type": 7},

@@ -33,7 +33,7 @@ _FINISH: Mapping[str, FinishReason] = {
     "IMAGE_PROHIBITED_CONTENT": "content_filter",
     "IMAGE_RECITATION": "content_filter",
     "CONTINUATION": "paused",
-    # The numbers of the first five, for those who ask for enums as numbers; the later ones differ between the APIs.
+    # The same as numbers, for those who ask for enums so; from 5 (OTHER) on, the APIs do not count alike.
     "1": "stop",
     "2": "length",
     "3": "content_filter",
@@ -318,19 +318,24 @@ class _Answer:
         told: _Function = self.read(_CALL_PART, raw).functionCall
         if self._open is not None and told.name:
             self._close(out)
+        if self._open is None and told.partialArgs is None and not told.willContinue:
+            arguments = bytes(told.args).decode()
+            self._begin(told, "" if arguments == "null" else arguments, out)
+            self._parts.append(bytes(raw))
+            return
         if self._open is None:
-            position = len(self._calls)
-            id_ = as_word(told.id) or "_".join(["call", *([self._id] if self._id else []), str(position)])
-            whole = not told.willContinue and told.partialArgs is None
-            arguments = bytes(told.args).decode() if whole and told.args != b"null" else ""
-            out.append(self._calls.add(index=position, id=id_, name=as_word(told.name) or "", arguments=arguments))
-            if whole:
-                self._parts.append(bytes(raw))
-                return
-            self._open = _OpenCall(position, part)
+            self._open = _OpenCall(self._begin(told, "", out), part)
         self._go_on(self._open, told, part)
         if not told.willContinue:
             self._close(out)
+
+    def _begin(self, told: _Function, arguments: str, out: list[Event]) -> int:
+        """Begin a call, with the provider's id or one of our own (rule 5), and return its position."""
+        position = len(self._calls)
+        made_up = f"call_{self._id}_{position}" if self._id else f"call_{position}"
+        id_, name = as_word(told.id) or made_up, as_word(told.name) or ""
+        out.append(self._calls.add(index=position, id=id_, name=name, arguments=arguments))
+        return position
 
     def _go_on(self, call: _OpenCall, told: _Function, part: dict[str, Any]) -> None:
         call.fields.update((name, value) for name, value in part.items() if name != "functionCall")
