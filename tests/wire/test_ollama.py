@@ -33,6 +33,7 @@ from veyra.types import (
 )
 from veyra.wire.base import Flags
 from veyra.wire.ollama import Ollama
+from veyra.wire.ollama_answer import ABOUT
 
 DIALECT = Ollama()
 FLAGS = Flags(provider="test")
@@ -208,7 +209,7 @@ def both(message: dict[str, Any], **more: Any) -> list[Answer]:
 
 def test_text_thinking_and_model() -> None:
     """Text and thinking are told apart; there are no ids but our own."""
-    for told in both({"content": "a", "thinking": "h", "unknown": 1}):
+    for told in both({"content": "a", "thinking": "h", "unknown": None}):
         assert (told.text, told.reasoning) == ("a", "h")
         finish = told.finish
         assert (finish.model, finish.response_id, finish.request_id, finish.parts) == ("m-1", None, None, ())
@@ -326,3 +327,59 @@ def test_an_unasked_stream_is_read_as_one() -> None:
     """A content type that says lines of JSON is believed."""
     body = "\n" + ndjson(line({"content": "a"}), line({"content": "b"}), end())
     assert answer(DIALECT, body, stream=False, headers={"content-type": "application/x-ndjson"}).text == "ab"
+
+
+# ------------------------------------------------------------------------------------------------- nothing is lost
+
+
+def test_unknown_fields_are_kept_and_go_back() -> None:
+    """A message with fields unknown here is kept, whole ones byte for byte, and sent back in the next turn."""
+    raw = '{"role":"assistant",  "content":"ab", "citations":[1.0], "mood":"fine"}'
+    told = answer(DIALECT, json.dumps(end()).replace("}", f', "message": {raw}}}'), stream=False)
+    assert told.finish.parts == (Opaque("ollama", raw.encode()),)
+    lines = (
+        line({"role": "assistant", "content": "a", "thinking": "h", "citations": [1], "mood": "bad"}),
+        line({"content": "b", "thinking": "m", "citations": [2], "mood": "fine"}),
+        line({"tool_calls": [{"function": {"name": "f", "arguments": {"x": 1.0}}}], "citations": None}),
+    )
+    (part,) = stream(*lines, end()).finish.parts
+    assert json.loads(part.raw) == {
+        "role": "assistant",
+        "content": "ab",
+        "thinking": "hm",
+        "citations": [1, 2],
+        "mood": "fine",
+        "tool_calls": [{"function": {"name": "f", "arguments": {"x": 1.0}}}],
+    }
+    turn = Message("assistant", "ab", native=(part,))
+    assert part.raw in DIALECT.encode(ask(Message("user", "Hi"), turn, Message("user", "Go")), FLAGS).body
+
+
+@pytest.mark.parametrize(
+    ("call", "is_kept"),
+    [
+        ({"id": "c", "type": "function", "function": {"name": "f", "arguments": {}, "index": 0}}, False),
+        ({"function": {"name": "f", "seal": "s"}}, True),
+        ({"function": {"name": "f"}, "extra": {"seal": "s"}}, True),
+    ],
+)
+def test_a_call_with_more_than_we_know_is_kept(call: dict[str, Any], *, is_kept: bool) -> None:
+    """Fields of a call that are unknown here keep its message, too."""
+    for told in both({"role": "assistant", "tool_calls": [call]}):
+        assert [json.loads(part.raw)["tool_calls"] for part in told.finish.parts] == ([[call]] if is_kept else [])
+
+
+def test_values_of_changing_kind_are_kept() -> None:
+    """An unknown field that is a list in one line and something else in another keeps what came last."""
+    lines = [line({"content": "a", "odd": odd}) for odd in ([1], {"x": 1}, [2], "s")]
+    (part,) = stream(*lines, end()).finish.parts
+    assert json.loads(part.raw)["odd"] == "s"
+
+
+def test_log_probabilities_are_kept_and_not_sent_back() -> None:
+    """Log probabilities of all lines stand together in a block that is no part of the conversation."""
+    one, two = {"token": "a", "logprob": -0.5}, {"token": "b", "logprob": -1}
+    told = stream(line({"content": "a"}) | {"logprobs": [one]}, line({"content": "b"}) | {"logprobs": [two]}, end())
+    assert told.finish.parts == (Opaque(ABOUT, json.dumps({"logprobs": [one, two]}, separators=(",", ":")).encode()),)
+    turn = Message("assistant", told.text, native=told.finish.parts)
+    assert sent(ask(turn))["messages"] == [{"role": "assistant", "content": "ab"}]

@@ -36,6 +36,7 @@ from veyra.types import (
 )
 from veyra.wire.base import Flags
 from veyra.wire.openai_chat import OpenAIChat
+from veyra.wire.openai_chat_answer import ABOUT
 
 DIALECT = OpenAIChat()
 FLAGS = Flags(provider="test")
@@ -626,3 +627,25 @@ def test_a_long_stream_is_linear() -> None:
     reader = DIALECT.decoder(head(), FLAGS, stream=True)
     told = Answer((*reader.feed(one.encode() * 30_000), *reader.feed(sse(chunk(finish="stop")).encode())))
     assert kept(told)["reasoning_details"][0]["text"] == "ab" * 30_000
+
+
+def test_what_is_said_about_an_answer_is_kept_and_not_sent_back() -> None:
+    """Log probabilities, citations and results of search and filter stand in a block that is no part of the turn."""
+    a, b = {"token": "a", "logprob": -0.5}, {"token": "b", "logprob": -1}
+    said = {"citations": ["https://x"], "search_results": [{"url": "https://x"}], "moderation": {"flagged": False}}
+    filtered = {"hate": {"filtered": False}}
+    first = chunk({"content": "a"}, citations=["early"])
+    first["choices"][0] |= {"logprobs": {"content": [a], "refusal": None}}
+    second = chunk({"content": "b"}, "stop", **said)
+    second["choices"][0] |= {"logprobs": {"content": [b]}, "content_filter_results": filtered}
+    message = {"content": "ab"}
+    choice = {"message": message, "finish_reason": "stop", "logprobs": {"content": [a, b]}}
+    one = answer(
+        DIALECT, json.dumps({"choices": [choice | {"content_filter_results": filtered}], **said}), stream=False
+    )
+    for told in (stream(first, second), one):
+        (part,) = told.finish.parts
+        assert part.dialect == ABOUT
+        assert json.loads(part.raw) == said | {"content_filter_results": filtered, "logprobs": {"content": [a, b]}}
+        turn = Message("assistant", told.text, native=told.finish.parts)
+        assert sent(ask(turn))["messages"] == [{"role": "assistant", "content": "ab"}]

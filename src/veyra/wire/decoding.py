@@ -15,6 +15,7 @@ from veyra.wire.halves import Halves, mended
 from veyra.wire.reading import read
 
 _BODY_BEGINS = frozenset((b"{", b"[", b'"', b"<"))
+_TOO_DEEP = "the answer is nested too deeply"
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -49,7 +50,10 @@ class WholeBody(Decoder):
             what = "the body is empty"
             raise self._origin.malformed(what)
         events: list[Event] = []
-        self.read(mended(body), events)
+        try:
+            self.read(mended(body), events)
+        except RecursionError:
+            raise self._origin.malformed(_TOO_DEEP, body) from None
         self.done = True
         yield from events
 
@@ -80,6 +84,8 @@ class Streamed(Decoder):
                 step(*data, events)
             except TooLongError as error:
                 failure = self._origin.malformed(f"a message in the stream is {error}", partial=self.partial)
+            except RecursionError:
+                failure = self._origin.malformed(_TOO_DEEP, partial=self.partial)
             except ProviderError as error:
                 failure = error
         yield from events

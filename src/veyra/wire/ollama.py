@@ -12,7 +12,9 @@ What is peculiar to it (wire facts, 4):
    the call's position (`call_0`), the same for the same answer. They end with `stop`.
 6. An error has a message and nothing else, so the status decides, and after it a few words of the message.
 7. A count that is missing is unknown: the server leaves out zeros.
-8. `format` takes any schema. With models that think, some versions of the server do not enforce it, so an answer may be
+8. A message with fields that we have no word for is kept as one opaque block, to be replayed in the next turn. Log
+   probabilities are kept in a block of another dialect, `ABOUT`, which is never sent back.
+9. `format` takes any schema. With models that think, some versions of the server do not enforce it, so an answer may be
    anything: whoever asked must check it.
 """
 

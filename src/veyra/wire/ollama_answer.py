@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -15,7 +15,7 @@ from veyra.errors import (
     UnsupportedParameterError,
     excerpt,
 )
-from veyra.types import Event, Finish, FinishReason, ReasoningDelta, TextDelta, Usage
+from veyra.types import Event, Finish, FinishReason, Opaque, ReasoningDelta, TextDelta, Usage
 from veyra.wire.calls import Calls
 from veyra.wire.decoding import Streamed, WholeBody
 from veyra.wire.failures import Origin, as_status, by_status
@@ -24,8 +24,18 @@ from veyra.wire.halves import Halves, Named
 from veyra.wire.reading import UNREADABLE, as_count, as_word, read
 
 NAME = "ollama"
+ABOUT = "ollama.answer"
+"""The dialect of the block that keeps what is said about an answer, besides its message: it is never sent back."""
 
-_FINISH: Mapping[str, FinishReason] = {"stop": "stop", "length": "length"}
+_T = TypeVar("_T")
+
+FINISH: Mapping[str, FinishReason] = {"stop": "stop", "length": "length"}
+"""What the server's reasons are in our words."""
+
+
+_WORDS = frozenset({"role", "content", "thinking"})
+_KNOWN_OF_CALL = frozenset({"id", "type", "function"})
+_KNOWN_OF_FUNCTION = frozenset({"name", "arguments", "index"})
 
 
 class _Function(msgspec.Struct):
@@ -38,9 +48,9 @@ class _Call(msgspec.Struct):
     id: Any = None
 
 
-class _Message(msgspec.Struct):
-    content: str | None = None
-    thinking: str | None = None
+class _Calling(msgspec.Struct):
+    """The calls of a message: the one field of which the bytes matter, as the arguments are kept as they came."""
+
     tool_calls: list[_Call] | None = None
 
 
@@ -48,15 +58,18 @@ class _Line(msgspec.Struct):
     """A line of a stream, or a whole answer: what we read of it; unknown fields are passed over."""
 
     model: Any = None
-    message: _Message | None = None
+    message: msgspec.Raw = msgspec.Raw(b"null")
     done: Any = None
     done_reason: Any = None
     prompt_eval_count: Any = None
     eval_count: Any = None
     error: Any = None
+    logprobs: Any = None
 
 
 _LINE = msgspec.json.Decoder(_Line)
+_MESSAGE: msgspec.json.Decoder[dict[str, Any] | None] = msgspec.json.Decoder(dict[str, Any] | None)
+_CALLING = msgspec.json.Decoder(_Calling)
 
 
 class ChatStream(Streamed):
@@ -114,6 +127,12 @@ class _Answer:
         self._origin = origin
         self._text: list[str] = []
         self._calls = Calls()
+        self._thinking: list[str] = []
+        self._fields: dict[str, Any] = {}
+        self._has_begun = False
+        self._has_more = False
+        self._only = b""
+        self._logprobs: list[Any] = []
 
     @property
     def partial(self) -> str:
@@ -128,27 +147,47 @@ class _Answer:
             IncompleteStreamError: the last line does not say why the answer ended (rule 1).
             MalformedResponseError: it is not a line of an answer.
         """
-        try:
-            line = _LINE.decode(body)
-        except UNREADABLE as error:
-            what = f"not an answer of /api/chat ({error})"
-            raise self._origin.malformed(what, body, partial=self.partial) from None
+        line = self._decoded(_LINE, body)
         if line.error:
             raise reported(self._origin, body, partial=self.partial)
-        if line.message is not None:
-            self._message(line.message, out)
+        self._message(bytes(line.message), out)
+        if isinstance(line.logprobs, list):
+            self._logprobs += line.logprobs
         done = line.done is True
         if done:
             out.append(self._finish(line))
         return done
 
-    def _message(self, message: _Message, out: list[Event]) -> None:
-        if message.thinking:
-            out.append(ReasoningDelta(message.thinking))
-        if message.content:
-            self._text.append(message.content)
-            out.append(TextDelta(message.content))
-        for call in message.tool_calls or ():
+    def _decoded(self, decoder: msgspec.json.Decoder[_T], body: bytes) -> _T:
+        try:
+            return decoder.decode(body)
+        except UNREADABLE as error:
+            what = f"not an answer of /api/chat ({error})"
+            raise self._origin.malformed(what, body, partial=self.partial) from None
+
+    def _message(self, raw: bytes, out: list[Event]) -> None:
+        message = self._decoded(_MESSAGE, raw) or {}
+        thinking, content = (self._words(message, name) for name in ("thinking", "content"))
+        if thinking:
+            self._thinking.append(thinking)
+            out.append(ReasoningDelta(thinking))
+        if content:
+            self._text.append(content)
+            out.append(TextDelta(content))
+        if message.get("tool_calls"):
+            self._call(self._decoded(_CALLING, raw).tool_calls or [], out)
+        if message:
+            self._keep(raw, message)
+
+    def _words(self, message: dict[str, Any], name: str) -> str:
+        value = message.get(name) or ""
+        if not isinstance(value, str):
+            what = f"not an answer of /api/chat (its {name} is no text)"
+            raise self._origin.malformed(what, partial=self.partial)
+        return value
+
+    def _call(self, calls: Iterable[_Call], out: list[Event]) -> None:
+        for call in calls:
             position = len(self._calls)
             out.append(
                 self._calls.add(
@@ -174,7 +213,7 @@ class _Answer:
             raise self._origin.incomplete(marker, partial=self.partial)
         raw = as_word(line.done_reason)
         calls = self._calls.finished()
-        reason = _FINISH.get(raw or "", "other")
+        reason = FINISH.get(raw or "", "other")
         return Finish(
             reason="tool_calls" if calls and (reason == "stop" or raw is None) else reason,
             raw_reason=raw,
@@ -182,7 +221,45 @@ class _Answer:
             model=as_word(line.model),
             request_id=self._origin.request_id,
             tool_calls=calls,
+            parts=tuple(self._kept()),
         )
+
+    def _kept(self) -> Iterator[Opaque]:
+        """Yield the message, where it holds what we have no word for, and what was said about the answer."""
+        if self._has_more:
+            yield Opaque(NAME, self._only or msgspec.json.encode(self._rebuilt()))
+        if self._logprobs:
+            yield Opaque(ABOUT, msgspec.json.encode({"logprobs": self._logprobs}))
+
+    def _rebuilt(self) -> dict[str, Any]:
+        """Return the message that the lines add up to: words joined, lists put together, of all else the last."""
+        thinking = {"thinking": "".join(self._thinking)} if self._thinking else {}
+        return {"role": "assistant", "content": self.partial, **thinking, **self._fields}
+
+    def _keep(self, raw: bytes, message: Mapping[str, Any]) -> None:
+        self._only = b"" if self._has_begun else raw
+        self._has_begun = True
+        self._has_more = self._has_more or _has_more(message)
+        for name, value in message.items():
+            if not value or name in _WORDS:
+                continue
+            if isinstance(value, list):
+                known = self._fields.setdefault(name, [])
+                if isinstance(known, list):
+                    known.extend(value)
+                    continue
+            self._fields[name] = value
+
+
+def _has_more(message: Mapping[str, Any]) -> bool:
+    """Tell whether a message holds what `Event` has no word for, itself or in its calls."""
+    for name, value in message.items():
+        if value and name not in _WORDS and name != "tool_calls":
+            return True
+    for call in message.get("tool_calls") or ():
+        if call.keys() - _KNOWN_OF_CALL or call["function"].keys() - _KNOWN_OF_FUNCTION:
+            return True
+    return False
 
 
 def reported(origin: Origin, body: bytes, *, partial: str = "") -> ProviderError:

@@ -9,7 +9,9 @@ What is peculiar to it (wire facts, 2 and 6; testing facts, 1):
 3. An error may come as a 200, whole or inside a stream.
 4. `reasoning_content` and `reasoning` are two names for the model's thinking; neither is part of the text.
 5. A refusal is text that ends with the finish reason `content_filter`.
-6. An assistant's message that holds more than text is kept as one opaque block, to be replayed in the next turn.
+6. An assistant's message that holds more than text is kept as one opaque block, to be replayed in the next turn. What
+   is said about the answer (log probabilities, citations, results of a search or of a filter) is kept in a block of another
+   dialect, `ABOUT`, which is never sent back.
 """
 
 from __future__ import annotations

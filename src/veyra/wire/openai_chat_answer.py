@@ -15,8 +15,10 @@ from veyra.wire.openai_chat_errors import reported
 from veyra.wire.reading import UNREADABLE, as_count, as_word
 
 NAME = "openai_chat"
+ABOUT = "openai_chat.answer"
+"""The dialect of the block that keeps what is said about an answer, besides its message: it is never sent back."""
 
-_FINISH: Mapping[str, FinishReason] = {
+FINISH: Mapping[str, FinishReason] = {
     "stop": "stop",
     "eos": "stop",
     "length": "length",
@@ -26,6 +28,9 @@ _FINISH: Mapping[str, FinishReason] = {
     "content_filter": "content_filter",
 }
 """Finish reasons: OpenAI's own, Together's `eos` and Mistral's `model_length`."""
+
+_SAID = ("citations", "search_results", "moderation")
+"""Fields of a chunk that say something about the answer, and of which the last counts."""
 
 _CHUNK_ONLY = frozenset({"role", "token_id", "channel", "padding"})
 """Fields of a delta that describe the chunk, and would be wrong in a message sent back."""
@@ -43,6 +48,8 @@ class _Choice(msgspec.Struct):
     message: msgspec.Raw = msgspec.Raw(b"null")
     finish_reason: Any = None
     error: Any = None
+    logprobs: Any = None
+    content_filter_results: Any = None
 
 
 class _Chunk(msgspec.Struct):
@@ -55,6 +62,9 @@ class _Chunk(msgspec.Struct):
     x_groq: Any = None
     error: Any = None
     object: Any = None
+    citations: Any = None
+    search_results: Any = None
+    moderation: Any = None
 
 
 _CHUNK = msgspec.json.Decoder(_Chunk)
@@ -154,6 +164,8 @@ class _Answer:
         self._id: str | None = None
         self._model: str | None = None
         self._usage: dict[str, Any] = {}
+        self._about: dict[str, Any] = {}
+        self._logprobs: dict[str, list[Any]] = {}
         self.finish_reason: str | None = None
 
     @property
@@ -185,6 +197,10 @@ class _Answer:
             self._id = as_word(chunk.id)
         if self._model is None:
             self._model = as_word(chunk.model)
+        for name in _SAID:
+            value = getattr(chunk, name)
+            if value:
+                self._about[name] = value
         usage = chunk.usage
         if not usage and isinstance(chunk.x_groq, dict):
             usage = chunk.x_groq.get("usage")
@@ -218,7 +234,7 @@ class _Answer:
                 self._call({"function": value}, out, 0)
 
     def end(self, choice: _Choice) -> None:
-        """Take the choice's finish reason.
+        """Take the choice's finish reason, and what is said about the choice.
 
         Raises:
             ProviderError: the choice ended in an error.
@@ -227,11 +243,17 @@ class _Answer:
             raise reported(self._origin, msgspec.json.encode({"error": choice.error}), partial=self.partial)
         if choice.finish_reason and isinstance(choice.finish_reason, str):
             self.finish_reason = choice.finish_reason
+        if choice.content_filter_results:
+            self._about["content_filter_results"] = choice.content_filter_results
+        if isinstance(choice.logprobs, dict):
+            for name, values in choice.logprobs.items():
+                if isinstance(values, list):
+                    self._logprobs.setdefault(name, []).extend(values)
 
     def finish(self, message: bytes | None) -> Finish:
         """Return the end of the answer; `message` is the provider's own, where it holds more than text."""
         calls = self._calls.finished()
-        reason = _FINISH.get(self.finish_reason or "", "other")
+        reason = FINISH.get(self.finish_reason or "", "other")
         if calls and reason in {"stop", "other"}:
             reason = "tool_calls"
         elif reason == "stop" and "refusal" in self._fields:
@@ -244,8 +266,16 @@ class _Answer:
             response_id=self._id,
             request_id=self._origin.request_id,
             tool_calls=calls,
-            parts=(Opaque(NAME, message),) if message is not None else (),
+            parts=self._kept(message),
         )
+
+    def _kept(self, message: bytes | None) -> tuple[Opaque, ...]:
+        """Return the message to be replayed, if any, and behind it what was said about the answer."""
+        parts = [] if message is None else [Opaque(NAME, message)]
+        about = self._about | ({"logprobs": self._logprobs} if self._logprobs else {})
+        if about:
+            parts.append(Opaque(ABOUT, msgspec.json.encode(about)))
+        return tuple(parts)
 
     def rebuilt(self) -> bytes | None:
         """Return the message that the deltas add up to, or None where it is only text."""
