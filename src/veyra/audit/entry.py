@@ -54,6 +54,7 @@ SHAPES: Final[Mapping[str, tuple[str, ...]]] = {
 }
 """The keys of each kind, in order. A later version may add kinds, and keys after these; readers keep both."""
 
+_PART = ("name", "type", "size", "commit", "enc")
 _BLOB = struct.Struct(">B32sQ")
 _PART_OVERHEAD = len(',{"name":"","type":"","size":,"commit":"","enc":"identity"}') + 64 + 20
 _COMMON_OVERHEAD = len('{"v":1,"kind":"call.outcome","id":"","sid":"","wseq":,,"parts":[]}') + 36 + 36 + 20
@@ -366,7 +367,7 @@ def _is_nanoseconds(value: object) -> bool:
 
 
 def _is_part(value: object) -> bool:
-    match value:
-        case {"name": str(), "type": str(), "size": int() as size, "commit": str(), "enc": str()}:
-            return _is_count(size)
-    return False
+    if not isinstance(value, dict) or tuple(value)[:5] != _PART:
+        return False
+    name, media_type, size, proof, enc = list(value.values())[:5]
+    return type(name) is type(media_type) is type(proof) is type(enc) is str and _is_count(size)
