@@ -138,19 +138,19 @@ def _turns(messages: Iterable[Message], flags: Flags) -> list[dict[str, Any]]:
             turns.append({"role": "assistant", "content": _assistant(message, flags)})
             open_results = False
             continue
-        results = [_result(part) for part in message.parts if isinstance(part, ToolResult)]
-        others = [
-            _block(part, flags) for part in message.parts if not isinstance(part, ToolResult) and part != _NOTHING
-        ]
-        if message.role == "tool" and others:
+        native = _native(message, flags)
+        results = [part for part in message.parts if isinstance(part, ToolResult)]
+        others = [part for part in message.parts if not isinstance(part, ToolResult) and part != _NOTHING]
+        if message.role == "tool" and others and not native:
             text = "a tool message holds tool results only"
             raise payload.invalid(flags, text)
+        blocks = native or [*map(_result, results), *(_block(part, flags) for part in others)]
         if open_results:
-            turns[-1]["content"].extend(results + others)
-        elif isinstance(message.content, str):
+            turns[-1]["content"].extend(blocks)
+        elif isinstance(message.content, str) and not native:
             turns.append({"role": "user", "content": message.content})
         else:
-            turns.append({"role": "user", "content": results + others})
+            turns.append({"role": "user", "content": blocks})
         open_results = (open_results or bool(results)) and not others
     return turns
 
@@ -160,7 +160,7 @@ def _assistant(message: Message, flags: Flags) -> str | list[Any]:
 
     Thinking without a signature cannot be sent back, and is left out: it is no part of what was said.
     """
-    native = [payload.opaque(part, NAME, flags) for part in message.native if part.dialect == NAME]
+    native = _native(message, flags)
     if native:
         return native
     if isinstance(message.content, str):
@@ -181,6 +181,11 @@ def _assistant(message: Message, flags: Flags) -> str | list[Any]:
             case _:
                 blocks.append(_block(part, flags))
     return blocks
+
+
+def _native(message: Message, flags: Flags) -> list[Any]:
+    """Return the blocks of a message that came from here, as they came."""
+    return [payload.opaque(part, NAME, flags) for part in message.native if part.dialect == NAME]
 
 
 def _block(part: Part, flags: Flags) -> object:
