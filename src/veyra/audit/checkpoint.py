@@ -1,46 +1,43 @@
-"""The checkpoint: what the log says of its size and root, as the body of a C2SP tlog-checkpoint note.
+"""The checkpoint: what the log says of its size and root, as a C2SP tlog-checkpoint note.
 
-Three lines: the log's origin, the number of entries in decimal, the root hash in base64. Signature lines will follow
-after an empty line once there are keys; until then the file ends with the body.
+Three lines: the log's origin, the number of entries in decimal, the root hash in base64. Where the log has a key, an
+empty line and signature lines follow (C2SP signed-note); a log without one ends the file with the body.
 """
 
 from __future__ import annotations
 
-import binascii
-from typing import Final, NamedTuple
+from base64 import b64encode
+from typing import Final
 
-from veyra.audit.tree import HASH_SIZE
+from veyra.audit import standalone
+from veyra.audit.standalone import Checkpoint
+
+__all__ = ["Checkpoint", "FILE", "MAX_SIZE", "encode", "parse"]
 
 FILE: Final = "checkpoint"
-MAX_SIZE: Final = 65_536
-
-
-class Checkpoint(NamedTuple):
-    """A log's size and root at one moment."""
-
-    origin: str
-    size: int
-    root: bytes
+MAX_SIZE: Final = standalone.MAX_NOTE
 
 
 def encode(checkpoint: Checkpoint) -> bytes:
-    """Return the note's body."""
-    root = binascii.b2a_base64(checkpoint.root, newline=False).decode("ascii")
-    return f"{checkpoint.origin}\n{checkpoint.size}\n{root}\n".encode()
+    """Return the note: its body, and its signatures if it has any."""
+    lines = [
+        f"\N{EM DASH} {name} {b64encode(key_id + value).decode('ascii')}\n"
+        for name, key_id, value in checkpoint.signatures
+    ]
+    return checkpoint.body + "".join(["\n", *lines] if lines else []).encode()
 
 
 def parse(data: bytes) -> Checkpoint:
-    """Return the checkpoint that `data` holds.
+    """Return the checkpoint that `data` holds. Its signatures are not verified here.
 
     Raises:
         ValueError: it is not, byte for byte, what `encode` writes.
     """
-    msg = "the checkpoint is not the body of a tlog-checkpoint note"
+    msg = "the checkpoint is not a tlog-checkpoint note"
     try:
-        lines = data.decode("utf-8").split("\n")
-        found = Checkpoint(lines[0], int(lines[1]), binascii.a2b_base64(lines[2], strict_mode=True))
-    except (ValueError, IndexError) as error:
+        found = standalone.parse_checkpoint(data)
+    except ValueError as error:
         raise ValueError(msg) from error
-    if not found.origin or found.size < 0 or len(found.root) != HASH_SIZE or encode(found) != data:
+    if encode(found) != data:
         raise ValueError(msg)
     return found
