@@ -51,7 +51,7 @@ class AuditLog:
     @classmethod
     def memory(cls) -> Self:
         """Return a log that keeps its entries in memory: no file, no thread, and appending never waits."""
-        log = cls("")
+        log = cls(os.sep)
         log._directory = None
         log._memory = Memory(os.getpid())
         return log

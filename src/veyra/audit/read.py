@@ -20,7 +20,7 @@ from typing import Any, Final
 from veyra.audit import segment
 from veyra.audit.entry import INTENT, OUTCOME, Blob, commit, parse, parse_blobs
 from veyra.audit.frame import Frame
-from veyra.audit.walk import Fault, Walk
+from veyra.audit.walk import Fault, Place, Walk
 from veyra.errors import AuditCorruptError, AuditError
 
 _USAGE: Final = {
@@ -62,12 +62,30 @@ class StoredPart:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One entry of the log: its place, its leaf as an object and as bytes, and the bodies beside it."""
+    """One entry of the log: its place, and its leaf as an object and as bytes."""
 
     seq: int
     leaf: Mapping[str, Any]
     raw: bytes = field(repr=False)
-    parts: tuple[StoredPart, ...] = ()
+    _load: Callable[[], list[Blob]] = field(repr=False, compare=False)
+
+    @property
+    def parts(self) -> tuple[StoredPart, ...]:
+        """The bodies beside the entry. Each is read when its `data` is asked for."""
+        described = self.leaf["parts"] if self.leaf["kind"] in {INTENT, OUTCOME} else []
+        return tuple(
+            StoredPart(
+                part["name"], part["type"], part["size"], part["commit"], part["enc"], partial(self._blob, number)
+            )
+            for number, part in enumerate(described)
+        )
+
+    def _blob(self, number: int) -> Blob:
+        try:
+            return self._load()[number]
+        except (ValueError, IndexError) as error:
+            msg = f"the bodies beside entry {self.seq} cannot be read: {error}"
+            raise AuditCorruptError(msg) from error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,9 +137,9 @@ def read_entries(directory: str | os.PathLike[str]) -> Iterator[Entry]:
         msg = f"there is no audit log at {path}"
         raise AuditError(msg)
     for file, frame in walk:
-        yield _entry(frame.seq, _leaf(file, frame), frame.leaf, _blobs_of(file, frame))
+        yield Entry(frame.seq, _leaf(file, frame), frame.leaf, partial(_load, file, *frame.blobs_range))
     if walk.fault is not None and not walk.fault.torn:
-        raise _corrupt(walk.fault)
+        raise walk.fault.error()
 
 
 def read_attempts(directory: str | os.PathLike[str]) -> Iterator[AttemptRow]:
@@ -156,7 +174,7 @@ def find(directory: str | os.PathLike[str], key: int | str) -> tuple[Entry, ...]
 def memory_entries(entries: Sequence[tuple[bytes, bytes]]) -> Iterator[Entry]:
     """Yield the entries of a log in memory, given as leaf and blobs."""
     for seq, (leaf, blobs) in enumerate(entries):
-        yield _entry(seq, parse(leaf), leaf, partial(parse_blobs, blobs))
+        yield Entry(seq, parse(leaf), leaf, partial(parse_blobs, blobs))
 
 
 def joined(entries: Iterable[Entry]) -> Iterator[AttemptRow]:
@@ -167,9 +185,9 @@ def joined(entries: Iterable[Entry]) -> Iterator[AttemptRow]:
         leaf = entry.leaf
         if leaf["kind"] == INTENT:
             rows.append(leaf["id"])
-            waiting[leaf["id"]] = _opened(entry)
+            waiting[leaf["id"]] = opened(entry)
         elif leaf["kind"] == OUTCOME and leaf["intent"] in waiting:
-            waiting[leaf["intent"]] = _closed(waiting[leaf["intent"]], leaf)
+            waiting[leaf["intent"]] = closed(waiting[leaf["intent"]], leaf)
         while rows and waiting[rows[0]].status != "open":
             yield waiting.pop(rows.popleft())
     yield from waiting.values()
@@ -180,20 +198,22 @@ def _subject(leaf: Mapping[str, Any]) -> str:
     return str(leaf["intent"] if leaf["kind"] == OUTCOME else leaf["id"])
 
 
-def _opened(entry: Entry) -> AttemptRow:
+def opened(entry: Entry) -> AttemptRow:
+    """Return the row of an intent that has no outcome yet."""
     leaf = entry.leaf
     return AttemptRow(
         seq=entry.seq,
         id=leaf["id"],
         call=leaf["call"],
         attempt=leaf["attempt"],
-        time=_time(int(leaf["t"])),
+        time=rfc3339(int(leaf["t"])),
         backend=leaf["backend"],
         model=_text(leaf["attributes"].get("gen_ai.request.model")),
     )
 
 
-def _closed(row: AttemptRow, leaf: Mapping[str, Any]) -> AttemptRow:
+def closed(row: AttemptRow, leaf: Mapping[str, Any]) -> AttemptRow:
+    """Return the row of an intent with the outcome `leaf`."""
     attributes = leaf["attributes"]
     usage = {name: _number(attributes.get(attribute)) for name, attribute in _USAGE.items()}
     return replace(
@@ -209,7 +229,8 @@ def _closed(row: AttemptRow, leaf: Mapping[str, Any]) -> AttemptRow:
     )
 
 
-def _time(nanoseconds: int) -> str:
+def rfc3339(nanoseconds: int) -> str:
+    """Return wall clock time as RFC 3339 in UTC with microseconds; 1970 where it is out of the calendar."""
     seconds, rest = divmod(nanoseconds, 10**9)
     try:
         moment = datetime.fromtimestamp(seconds, UTC)
@@ -237,37 +258,9 @@ def _leaf(file: Path, frame: Frame) -> dict[str, Any]:
     try:
         return parse(frame.leaf)
     except ValueError as error:
-        raise _corrupt(Fault(file, frame.offset, frame.seq, str(error), torn=False)) from error
+        raise Fault(file, frame.offset, frame.seq, str(error), torn=False).error() from error
 
 
-def _entry(seq: int, leaf: dict[str, Any], raw: bytes, blobs: Callable[[], list[Blob]]) -> Entry:
-    described = leaf["parts"] if leaf["kind"] in {INTENT, OUTCOME} else []
-    parts = tuple(
-        StoredPart(part["name"], part["type"], part["size"], part["commit"], part["enc"], partial(_blob, blobs, number))
-        for number, part in enumerate(described)
-    )
-    return Entry(seq, leaf, raw, parts)
-
-
-def _blob(blobs: Callable[[], list[Blob]], number: int) -> Blob:
-    try:
-        return blobs()[number]
-    except (ValueError, IndexError) as error:
-        msg = f"the bodies beside an entry cannot be read: {error}"
-        raise AuditCorruptError(msg) from error
-
-
-def _blobs_of(file: Path, frame: Frame) -> Callable[[], list[Blob]]:
-    begin, end = frame.blobs_range
-
-    def load() -> list[Blob]:
-        with segment.opened(file) as fd:
-            return parse_blobs(os.pread(fd, end - begin, begin))
-
-    return load
-
-
-def _corrupt(fault: Fault) -> AuditCorruptError:
-    return AuditCorruptError(
-        f"the audit log is damaged in {fault.file} at offset {fault.offset}, where entry {fault.seq} is due: there is {fault.reason}"
-    )
+def _load(file: Path, begin: int, end: int) -> list[Blob]:
+    with segment.opened(file) as fd:
+        return parse_blobs(os.pread(fd, end - begin, begin))

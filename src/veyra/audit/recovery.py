@@ -6,21 +6,28 @@ from pathlib import Path
 
 from veyra.audit.entry import ABANDONED, CLOSE, INTENT, OUTCOME, Attempt, parse
 from veyra.audit.sessions import Claim
-from veyra.audit.walk import Walk
+from veyra.audit.walk import Fault, Walk
 
 
 def orphans(directory: Path, claim: Claim) -> dict[str, Attempt] | None:
     """Return the intents of a dead session that have no outcome, by id; None where the session had ended well.
 
     Those that an earlier recovery, itself cut short, has already marked as abandoned are left out.
+
+    Raises:
+        AuditCorruptError: the session's entries cannot be read to the log's end, so nobody knows what it left.
     """
     own = f'"sid":"{claim.session}"'.encode("ascii", "replace")
     marked = f'"status":"{ABANDONED}"'.encode()
     left: dict[str, Attempt] = {}
-    for _, frame in Walk(directory, claim.first):
+    walk = Walk(directory, claim.first)
+    for file, frame in walk:
         if own not in frame.leaf and marked not in frame.leaf:
             continue
-        leaf = parse(frame.leaf)
+        try:
+            leaf = parse(frame.leaf)
+        except ValueError as error:
+            raise Fault(file, frame.offset, frame.seq, str(error), torn=False).error() from error
         if leaf["kind"] == OUTCOME:
             left.pop(leaf["intent"], None)
         elif leaf["sid"] != claim.session:
@@ -29,4 +36,6 @@ def orphans(directory: Path, claim: Claim) -> dict[str, Attempt] | None:
             left[leaf["id"]] = Attempt(leaf["call"], leaf["attempt"], leaf["backend"])
         elif leaf["kind"] == CLOSE:
             return None
+    if walk.fault is not None and not walk.fault.torn:
+        raise walk.fault.error()
     return left

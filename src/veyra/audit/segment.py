@@ -51,6 +51,11 @@ def path(directory: Path, index: int) -> Path:
     return directory / FOLDER / f"{index:0{_DIGITS}d}.vseg"
 
 
+def number(file: Path) -> int:
+    """Return the number of the segment that lies at `file`."""
+    return int(file.stem)
+
+
 def listed(directory: Path) -> list[Path]:
     """Return the segments of the log in `directory`, in order; empty where there is no log."""
     try:

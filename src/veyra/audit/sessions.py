@@ -48,7 +48,7 @@ def register(directory: Path, session: str, first: int) -> int:
         os.fsync(fd)
         sync_folder(path.parent)
     except BaseException:
-        os.close(fd)
+        end(path, fd)
         raise
     return fd
 

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from veyra.audit import segment
 from veyra.audit.frame import Frame, Scan
+from veyra.errors import AuditCorruptError
 
 
 class Fault(NamedTuple):
@@ -19,6 +20,21 @@ class Fault(NamedTuple):
     seq: int
     reason: str
     torn: bool
+
+    def error(self) -> AuditCorruptError:
+        """Return the error that says so."""
+        return AuditCorruptError(
+            f"the audit log is damaged in {self.file} at offset {self.offset}, where entry {self.seq} is due: "
+            f"there is {self.reason}"
+        )
+
+
+class Place(NamedTuple):
+    """Where a frame begins: the number of its segment, the offset in that, and the frame's sequence number."""
+
+    segment: int
+    offset: int
+    seq: int
 
 
 class Walk:
@@ -31,14 +47,17 @@ class Walk:
         directory: the log.
         start: leave out the frames before this sequence number (their segments are not read).
         blobs: read and check the bodies too.
+        at: begin at this frame, found by an earlier walk, and read nothing before it. Where the log is no longer the
+            one of that walk, the frames are others, or there are none.
 
     Attributes:
         heads: the segments with a readable head: file, head, and where the first frame begins.
         unread: the first segment whose head cannot be read, if any; its seq is that of the segment before.
     """
 
-    def __init__(self, directory: Path, start: int = 0, *, blobs: bool = False) -> None:
+    def __init__(self, directory: Path, start: int = 0, *, blobs: bool = False, at: Place | None = None) -> None:
         self._start = start
+        self._at = at
         self._blobs = blobs
         self._files = segment.listed(directory)
         self.fault: Fault | None = None
@@ -48,16 +67,21 @@ class Walk:
     def __iter__(self) -> Iterator[tuple[Path, Frame]]:
         due: int | None = None
         for number, (file, head, begin) in enumerate(self.heads):
+            if self._at is not None and number < self._at.segment:
+                continue
+            first = head.first
+            if self._at is not None and number == self._at.segment:
+                begin, first = max(begin, self._at.offset), self._at.seq
             rest = [later.first for _, later, _ in self.heads[number + 1 :]]
             limit = min(rest, default=None)
-            if due is not None and head.first > due:
+            if due is not None and first > due:
                 self.fault = Fault(file, 0, due, f"a segment that begins at entry {head.first}", torn=False)
                 return
-            due = head.first
+            due = first
             if limit is not None and limit <= self._start:
                 due = limit
                 continue
-            for frame in self._frames(file, begin, head.first, limit):
+            for frame in self._frames(file, begin, first, limit):
                 due = frame.seq + 1
                 if frame.seq >= self._start:
                     yield file, frame
