@@ -15,9 +15,9 @@ from hypothesis import settings
 settings.register_profile("veyra", derandomize=True, deadline=None, database=None)
 settings.load_profile("veyra")
 
-_SETTINGS = ("VEYRA_", "OPENAI_", "ANTHROPIC_", "OLLAMA_")
+_SETTINGS = ("VEYRA_", "OPENAI_", "ANTHROPIC_", "OLLAMA_", "PYTHON")
 _PROXIES = {"http_proxy", "https_proxy", "all_proxy", "no_proxy"}
-_KEPT = {"VEYRA_SHARED"}
+_KEPT = {"VEYRA_SHARED", "PYTHONPATH", "PYTHONHOME", "PYTHONDONTWRITEBYTECODE"}
 
 _escapes: list[str] = []
 
@@ -69,7 +69,10 @@ def _no_network() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Hide the machine's keys, proxies and settings, and put the log into the test's own directory."""
+    """Hide the machine's keys, proxies and settings, and put the log into the test's own directory.
+
+    Settings of Python are among them: a command that is run by a test behaves as it does for most users.
+    """
     for name in os.environ:
         foreign = name.endswith("_API_KEY") or name.startswith(_SETTINGS) or name.lower() in _PROXIES
         if foreign and name not in _KEPT:

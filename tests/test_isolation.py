@@ -29,7 +29,7 @@ def test_loopback_is_reached():
         socket.create_connection(("localhost", server.getsockname()[1])).close()
 
 def test_settings_are_hidden(tmp_path):
-    assert not {"SOME_API_KEY", "OLLAMA_HOST", "https_proxy", "VEYRA_MODEL"} & set(os.environ)
+    assert not {"SOME_API_KEY", "OLLAMA_HOST", "https_proxy", "VEYRA_MODEL", "PYTHONUTF8"} & set(os.environ)
     assert os.environ["VEYRA_AUDIT_DIR"].startswith(str(tmp_path))
     assert os.environ["VEYRA_SHARED"] == "kept"
 """
@@ -40,7 +40,14 @@ def test_the_rules_of_every_test_hold(tmp_path: Path) -> None:
     shutil.copy(Path(__file__).with_name("conftest.py"), tmp_path)
     (tmp_path / "test_planted.py").write_text(PROGRAM)
     (tmp_path / "pytest.ini").write_text("[pytest]\nasyncio_mode = auto\n")
-    settings = {"SOME_API_KEY": "x", "OLLAMA_HOST": "x", "https_proxy": "x", "VEYRA_MODEL": "x", "VEYRA_SHARED": "kept"}
+    settings = {
+        "SOME_API_KEY": "x",
+        "OLLAMA_HOST": "x",
+        "https_proxy": "x",
+        "VEYRA_MODEL": "x",
+        "PYTHONUTF8": "1",
+        "VEYRA_SHARED": "kept",
+    }
     result = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"],
         cwd=tmp_path,
