@@ -10,6 +10,13 @@ The rules a dialect keeps:
 4. Blind to chunks: any split of the same bytes into `feed` calls yields the same events, joined.
 5. Errors are mapped by the provider's type and code, then by status, never by a pattern over the message
    (except where the provider has nothing but a message), and carry the request id of the head.
+
+A dialect's server half speaks for the provider's side. The rules it keeps besides:
+
+6. What the client half encodes it reads back as the same request; what it reads and encodes again is the same JSON.
+   What our words cannot say, or not exactly, is kept as it came (`Message.native`, `Request.extra`).
+7. What it writes, the client half reads back as the same events, warnings aside, and so do the provider's own SDKs.
+8. It draws no ids and reads no clock: they are given (`Stamp`, `elapsed`).
 """
 
 from __future__ import annotations
@@ -19,7 +26,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
-from veyra.errors import ProviderError
+from veyra.errors import ProviderError, VeyraError
 from veyra.transport.base import Head
 from veyra.types import Event, Request
 
@@ -120,3 +127,80 @@ class Dialect(ABC):
     @abstractmethod
     def failure(self, head: Head, body: bytes, flags: Flags) -> ProviderError:
         """Return the error that an answer with status 400 or above stands for; `body` may be anything."""
+
+
+# ------------------------------------------------------------------------------------------- server half
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stamp:
+    """What an answer bears that stands neither in its request nor in its events.
+
+    An answer's id and model are told with its first bytes, so what `Finish` says of them comes too late: these count.
+
+    Attributes:
+        id: the answer's own id, in its body; a format without one leaves it out.
+        request_id: the exchange's id, in a header; a format without one leaves it out.
+        model: the model that answers.
+        created: when the answer was begun, in seconds since 1970 (UTC).
+    """
+
+    id: str
+    request_id: str
+    model: str
+    created: float
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """An answer that is an error: its head and its whole body."""
+
+    head: Head
+    body: bytes
+
+
+class Encoder(ABC):
+    """Turns one answer's events into bytes. Used once."""
+
+    @abstractmethod
+    def head(self) -> Head:
+        """Return the head of the answer; how its body is framed (length or chunks) is the server's affair."""
+
+    @abstractmethod
+    def write(self, event: Event, *, elapsed: float = 0.0) -> bytes:
+        """Return the bytes that tell an event: empty where they come later, or where the format has none for it.
+
+        With `Finish` the answer is complete.
+
+        Args:
+            event: the next one.
+            elapsed: seconds since `Stamp.created`, for formats that tell times.
+        """
+
+    @abstractmethod
+    def failure(self, error: VeyraError) -> bytes:
+        """Return the bytes that end, with an error, an answer whose head is already sent."""
+
+
+class ServerDialect(ABC):
+    """One wire format, server half."""
+
+    name: ClassVar[str]
+    path: ClassVar[str]
+    """Where requests are sent: what comes after the base URL that the provider's SDK is given."""
+
+    @abstractmethod
+    def request(self, body: bytes) -> Request:
+        """Return what a request's body asks for; its `prompt` is its messages.
+
+        Raises:
+            InvalidRequestError: it is not what the format says; the message names the field.
+        """
+
+    @abstractmethod
+    def encoder(self, request: Request, stamp: Stamp) -> Encoder:
+        """Return an encoder for a successful answer to `request`, streamed where it asks for that."""
+
+    @abstractmethod
+    def failure(self, error: VeyraError, request_id: str) -> Refusal:
+        """Return the answer that reports `error` in the place of any other."""
