@@ -270,6 +270,16 @@ def test_results_of_native_calls() -> None:
         assert turns[1]["parts"] == [{"functionResponse": RESULT["functionResponse"] | expected}]
 
 
+def test_an_id_that_was_made_up_is_not_sent() -> None:
+    """An id that stood in one turn of the caller's making is not taken for the provider's in the next."""
+    call = ToolCall("call_r1_0", "weather", {})
+    result = Message("tool", (ToolResult(call.id, "sunny"),))
+    native = (Opaque("gemini", b'{"functionCall":{"name":"weather"}}'),)
+    messages = [Message("assistant", (call,)), result, Message("assistant", (call,), native=native), result]
+    turns = sent(ask(*messages))["contents"]
+    assert [turn["parts"][0]["functionResponse"].get("id") for turn in turns[1::2]] == ["call_r1_0", None]
+
+
 def test_an_id_may_come_again() -> None:
     """Where two turns have calls of the same id, a result belongs to the call before it."""
     messages = []
@@ -417,11 +427,11 @@ def test_what_the_model_wrote_cannot_be_read(word: str) -> None:
 
 def test_a_blocked_prompt() -> None:
     """A prompt that is blocked gets an empty answer that says so, whole or streamed."""
-    feedback = {"blockReason": "SAFETY", "blockReasonMessage": "No."}
+    feedback = {"blockReason": "OTHER", "blockReasonMessage": "No."}
     body = {"promptFeedback": feedback, "usageMetadata": {"promptTokenCount": 3}, "modelVersion": "m-1"}
     for told in (answer(DIALECT, json.dumps(body), stream=False), stream(body), array(body)):
         assert told.events[:-1] == (ModelWarning("refusal", "No."),)
-        assert (told.finish.reason, told.finish.raw_reason, told.finish.model) == ("content_filter", "SAFETY", "m-1")
+        assert (told.finish.reason, told.finish.raw_reason, told.finish.model) == ("content_filter", "OTHER", "m-1")
         assert told.finish.usage == Usage(input_total=3)
         assert about(told) == [{"promptFeedback": feedback}]
 
@@ -497,6 +507,7 @@ def test_text_and_thoughts() -> None:
         {"text": "Bye"},
         sealed,
     ]
+    assert kept(stream(chunk({"text": ""}), chunk({"text": "", "thought": True}, finish="STOP"))) == []
     assert kept(whole({"text": "a"}, {"text": "b"})) == [{"text": "a"}, {"text": "b"}]
 
 
@@ -617,6 +628,13 @@ def test_a_reason_that_is_not_the_last() -> None:
     result = chunk({"codeExecutionResult": {"output": "1"}})
     assert stream(code, result, chunk({"text": "1"}, finish="MAX_TOKENS")).finish.reason == "length"
     assert type(failed(DIALECT, sse(code, result), stream=True)) is IncompleteStreamError
+
+
+@pytest.mark.parametrize("cut", ["data: {", 'data: {"candidates": [', "data: x"])
+def test_a_chunk_that_was_cut(cut: str) -> None:
+    """A chunk that is not whole is not looked at, and the answer is incomplete, also after a reason to finish."""
+    error = failed(DIALECT, sse(chunk({"text": "Hel"}, finish="STOP")) + cut, stream=True)
+    assert (type(error), error.partial) == (IncompleteStreamError, "Hel")
 
 
 # --------------------------------------------------------------------------------------------------------- errors

@@ -298,8 +298,7 @@ class _Answer:
             fields = self._read(raw)
             item = self._match(fields, waiting.get(as_word(fields.get("type")), deque()))
             item.is_final = True
-            if not item.is_done:
-                self._close(item, bytes(raw), fields, out)
+            self._close(item, bytes(raw), fields, out)
 
     def _match(self, fields: Mapping[str, Any], same: deque[_Item]) -> _Item:
         """Return the item under way that an item of the whole output is, or a new one.
