@@ -131,13 +131,19 @@ def read_entries(directory: str | os.PathLike[str]) -> Iterator[Entry]:
         AuditError: there is no log.
         AuditCorruptError: the log is damaged; raised after the entries before the damage.
     """
+    return (entry for _, entry in placed_entries(directory))
+
+
+def placed_entries(directory: str | os.PathLike[str], at: Place | None = None) -> Iterator[tuple[Place, Entry]]:
+    """Yield the entries as `read_entries` does, each with its place, from `at` on (see `Walk`)."""
     path = Path(directory)
-    walk = Walk(path)
+    walk = Walk(path, at=at)
     if not segment.listed(path):
         msg = f"there is no audit log at {path}"
         raise AuditError(msg)
     for file, frame in walk:
-        yield Entry(frame.seq, _leaf(file, frame), frame.leaf, partial(_load, file, *frame.blobs_range))
+        place = Place(segment.number(file), frame.offset, frame.seq)
+        yield place, Entry(frame.seq, _leaf(file, frame), frame.leaf, partial(_load, file, *frame.blobs_range))
     if walk.fault is not None and not walk.fault.torn:
         raise walk.fault.error()
 

@@ -66,12 +66,12 @@ class Walk:
 
     def __iter__(self) -> Iterator[tuple[Path, Frame]]:
         due: int | None = None
-        for number, (file, head, begin) in enumerate(self.heads):
-            if self._at is not None and number < self._at.segment:
-                continue
-            first = head.first
-            if self._at is not None and number == self._at.segment:
-                begin, first = max(begin, self._at.offset), self._at.seq
+        for number, (file, head, start) in enumerate(self.heads):
+            first, begin = head.first, start
+            if self._at is not None and number <= self._at.segment:
+                if number < self._at.segment:
+                    continue
+                first, begin = self._at.seq, max(start, self._at.offset)
             rest = [later.first for _, later, _ in self.heads[number + 1 :]]
             limit = min(rest, default=None)
             if due is not None and first > due:
