@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import lru_cache
 from importlib import import_module
 from os import PathLike
 from typing import Any
@@ -16,11 +17,11 @@ from veyra.errors import AuthenticationError, InvalidRequestError, ProviderError
 from veyra.models.adapt import OnUnsupported, adapt
 from veyra.models.base import Exchange
 from veyra.models.endpoints import Api, Endpoint
-from veyra.models.facts import FactRow, fitted, lookup
+from veyra.models.facts import FactRow, ModelFacts, fitted, lookup
 from veyra.models.gate import EventBackend
 from veyra.transport.base import Incoming, Outgoing, Transport
 from veyra.types import Event, Finish, Request, Secret, Timeouts
-from veyra.wire.base import Dialect
+from veyra.wire.base import Dialect, Flags
 
 FAILURE_BODY_LIMIT = 1024 * 1024
 """Bytes of an error's body that are read at most."""
@@ -79,6 +80,7 @@ class WireBackend(EventBackend):
         self._flags = endpoint.flags if api_version is None else replace(endpoint.flags, api_version=api_version)
         self._facts = tuple(facts)
         self._on_unsupported: OnUnsupported = on_unsupported
+        self._known = lru_cache(maxsize=128)(self._look_up)
         self._transport = transport
         self._ca_file = ca_file
         self._client_cert = client_cert
@@ -102,9 +104,9 @@ class WireBackend(EventBackend):
         if request.model is None:
             msg = f"{self.name}: no model named; pass model=... to get_backend() or to the call"
             raise InvalidRequestError(msg, provider=self._flags.provider)
-        known = lookup(self._flags.provider, request.model, api_version=self._flags.api_version, own=self._facts)
+        known, flags = self._known(request.model)
         request, warnings = adapt(request, known, self._on_unsupported)
-        encoded = self._dialect.encode(request, fitted(self._flags, known))
+        encoded = self._dialect.encode(request, flags)
         key = self._key()
         limits = request.timeout or _DEFAULT_TIMEOUTS
         outgoing = Outgoing(
@@ -191,6 +193,11 @@ class WireBackend(EventBackend):
                 ca_file=self._ca_file, client_cert=self._client_cert, client_key=self._client_key, proxy=self._proxy
             )
         return self._transport
+
+    def _look_up(self, model: str) -> tuple[ModelFacts, Flags]:
+        """Return what is known of a model, and the endpoint's flags as they hold for it."""
+        facts = lookup(self._flags.provider, model, api_version=self._flags.api_version, own=self._facts)
+        return facts, fitted(self._flags, facts)
 
     def _url(self, path: str) -> str:
         if self.base_url is None:

@@ -18,7 +18,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
 from decimal import ROUND_HALF_EVEN, Context, Decimal, localcontext
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 import msgspec
@@ -176,8 +176,8 @@ def cost(
     Raises:
         InvalidRequestError: `at` has no time zone.
     """
+    prices = _bundled_entry(provider, model) if table is None else table.find(provider, model)
     table = bundled() if table is None else table
-    prices = table.find(provider, model)
     if prices is None or usage.input_total is None or not set(prices.media).isdisjoint(media):
         return None
     if at is not None and at.tzinfo is None:
@@ -194,6 +194,11 @@ def cost(
 def bundled() -> PriceTable:
     """Return the table that comes with Veyra, read once."""
     return PriceTable.parse(Path(__file__).with_name("prices.json").read_bytes())
+
+
+@lru_cache(maxsize=1024)
+def _bundled_entry(provider: str, model: str) -> ModelPrices | None:
+    return bundled().find(provider, model)
 
 
 def _find(models: tuple[ModelPrices, ...], name: str) -> ModelPrices | None:
