@@ -35,7 +35,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
-    from veyra.types import ModelResponse
+    from veyra.types import EmbeddingResponse, ModelResponse
 
 EXCERPT_LIMIT = 500
 """Characters of a provider's body that an error message quotes at most."""
@@ -243,11 +243,17 @@ class AuditUnavailableError(AuditError):
 
 
 class AuditWriteError(AuditError):
-    """The outcome of a call could not be made durable; `response` holds the answer that was paid for, if any."""
+    """The outcome of a call could not be made durable.
 
-    def __init__(self, message: str, *, response: ModelResponse | None = None) -> None:
+    `response` (of `embed`: `embedding`) holds the answer that was paid for, if any.
+    """
+
+    def __init__(
+        self, message: str, *, response: ModelResponse | None = None, embedding: EmbeddingResponse | None = None
+    ) -> None:
         super().__init__(message)
         self.response = response
+        self.embedding = embedding
 
 
 class AuditCorruptError(AuditUnavailableError):

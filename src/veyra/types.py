@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias, TypedDict
 from veyra.errors import InvalidRequestError
 
 if TYPE_CHECKING:
+    from datetime import datetime
     from decimal import Decimal
 
 Role: TypeAlias = Literal["system", "user", "assistant", "tool"]
@@ -249,6 +250,29 @@ class Request:
     extra: Mapping[str, Any] = field(default_factory=dict)
 
 
+class EmbedOptions(TypedDict, total=False):
+    """What `embed` can be told, with one spelling for all backends."""
+
+    model: str
+    dimensions: int
+    timeout: float | Timeouts
+    extra: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmbedRequest:
+    """One call for vectors, independent of any provider: what `embed` was given, checked.
+
+    An option that was not given is None or empty, and is then not sent.
+    """
+
+    texts: tuple[str, ...]
+    model: str | None = None
+    dimensions: int | None = None
+    timeout: Timeouts | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
 # ------------------------------------------------------------------------------------------------ events
 
 
@@ -422,3 +446,104 @@ class ModelResponse:
             content.append(Text(self.content))
         content.extend(self.tool_calls)
         return Message("assistant", tuple(content), native=self.parts)
+
+
+# -------------------------------------------------------------------------- vectors, models, token counts
+
+Vectors: TypeAlias = tuple[tuple[float, ...], ...]
+"""One vector for each text, in the order of the texts.
+
+Python floats hold every single-precision number a provider computes exactly, and every decimal it writes as nearly as
+that can be; tuples are frozen, and `numpy.array(vectors)` takes them as they are.
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Embedded:
+    """What a backend found: the vectors, and what was said of them.
+
+    Attributes:
+        vectors: one for each text, in the order of the texts.
+        usage: tokens, as far as stated.
+        model: the model that answered, as the provider named it, or None.
+        request_id: the provider's id of the exchange, or of the answer, or None.
+    """
+
+    vectors: Vectors = field(repr=False)
+    usage: Usage = Usage()
+    model: str | None = None
+    request_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmbeddingResponse:
+    """The vectors of some texts, in one form whichever backend gave them.
+
+    Attributes:
+        vectors: one for each text, in the order of the texts, all of the same length.
+        model: the model that answered, as the provider named it.
+        backend: the name of the backend that served it.
+        latency_ms: milliseconds from the request's start to the end of the answer, without the log's own time.
+        usage: tokens; None is "not stated".
+        cost: None where unknown.
+        request_id: the provider's id of the exchange, or of the answer; None where there is neither.
+        warnings: what was not honoured: vectors of another length than was asked for, say.
+        receipt: where the outcome stands in the log; None with `audit="off"`.
+        attempts: every attempt made for this call, the last one being the one that answered.
+    """
+
+    vectors: Vectors = field(repr=False)
+    model: str
+    backend: str
+    latency_ms: float
+    usage: Usage = Usage()
+    cost: Decimal | None = None
+    request_id: str | None = None
+    warnings: tuple[ModelWarning, ...] = ()
+    receipt: Receipt | None = None
+    attempts: tuple[AttemptRecord, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelInfo:
+    """What a provider tells of one of its models; None is "not told".
+
+    Attributes:
+        id: what `model=` takes.
+        name: the name for people.
+        created: when the model was made or published, in UTC.
+        owned_by: whose it is, in the provider's word.
+        context_window: tokens that it reads at most; where the provider counts what it writes among them, that too.
+        max_output: tokens that it writes at most.
+        capabilities: what it can (True) and cannot (False); what is not told is not in it. The words: `chat`, `embeddings`,
+            `tools`, `reasoning`, `output` (keeps to a schema), `image`, `document`, `audio` (takes them as input).
+        lifecycle: the provider's word for how far it is from its end (`active`, `deprecated`, `retired`).
+        retires_at: when it is to stop answering, in UTC.
+        raw: the provider's own JSON for it.
+    """
+
+    id: str
+    name: str | None = None
+    created: datetime | None = None
+    owned_by: str | None = None
+    context_window: int | None = None
+    max_output: int | None = None
+    capabilities: Mapping[str, bool] = field(default_factory=dict)
+    lifecycle: str | None = None
+    retires_at: datetime | None = None
+    raw: Opaque | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenCount:
+    """How many tokens a prompt is.
+
+    Attributes:
+        tokens: the count, system text, tools and schema included.
+        estimated: True where nobody who knows the model's tokens counted.
+        source: who counted, and how.
+    """
+
+    tokens: int
+    estimated: bool
+    source: str

@@ -45,6 +45,8 @@ class Flags:
         default_max_tokens: sent where the dialect requires a limit and the caller gave none.
         structured: how a model is made to keep to a schema: by a mode of the API, or by a tool (see `structured`).
         prompt_cache_options: the model takes OpenAI's `prompt_cache_options`.
+        vectors: how vectors come: as `float` numbers in JSON, as single-precision bytes in `base64` where that is asked for,
+            or always as base64 of signed bytes (`int8`).
     """
 
     provider: str
@@ -56,6 +58,7 @@ class Flags:
     default_max_tokens: int = 4096
     structured: Literal["native", "tool"] = "native"
     prompt_cache_options: bool = False
+    vectors: Literal["float", "base64", "int8"] = "float"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
