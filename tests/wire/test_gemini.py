@@ -616,7 +616,10 @@ def test_other_candidates() -> None:
     first, second = chunk({"text": "a"}, finish="STOP"), chunk({"text": "x"}, finish="SAFETY")
     second["candidates"][0]["index"] = 1
     both = first | {"candidates": first["candidates"] + second["candidates"]}
-    for told in (stream(second, both), stream(first, second), answer(DIALECT, json.dumps(both), stream=False)):
+    turned = both | {"candidates": both["candidates"][::-1]}
+    bare = both | {"candidates": [{"content": c["content"], "finishReason": "STOP"} for c in both["candidates"]]}
+    streams = [stream(second, both), stream(first, second), stream(turned)]
+    for told in (*streams, *(answer(DIALECT, json.dumps(each), stream=False) for each in (both, turned, bare))):
         assert told.text == "a"
         assert told.finish.reason == "stop"
         assert [event.code for event in told.events if isinstance(event, ModelWarning)] == ["other_choices"]

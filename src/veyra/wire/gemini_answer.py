@@ -208,7 +208,8 @@ class _Answer:
             self._usage.update((name, value) for name, value in chunk.usageMetadata.items() if value is not None)
         self._feedback(chunk.promptFeedback)
         for position, candidate in enumerate(chunk.candidates or ()):
-            if position or self._value(candidate, "index"):
+            index = self._value(candidate, "index")
+            if position if index is None else index:
                 self._skip(out)
             else:
                 self._candidate(candidate, out)
