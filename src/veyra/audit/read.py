@@ -47,6 +47,11 @@ class StoredPart:
     _load: Callable[[], Blob] = field(repr=False, compare=False)
 
     @property
+    def salt(self) -> bytes:
+        """The salt of the commitment, read now; with it and the body anybody can check the leaf."""
+        return self._load().salt
+
+    @property
     def data(self) -> bytes:
         """The body, read now and checked against the commitment in the leaf.
 

@@ -1,4 +1,4 @@
-"""`veyra audit`: reading and verifying the log. Its commands never write to it."""
+"""`veyra audit`: reading and verifying the log. Its commands never change an entry."""
 
 from __future__ import annotations
 
@@ -15,6 +15,9 @@ class AuditCommands(LazyGroup):
     homes: ClassVar = {
         "list": ("veyra.cli.audit.list", "List the attempts in the log."),
         "show": ("veyra.cli.audit.show", "Show one attempt: what was asked, how it ended, what it used."),
+        "stats": ("veyra.cli.audit.stats", "Sum up attempts, tokens and cost by day, model or backend."),
+        "status": ("veyra.cli.audit.status", "Say how the log stands: writers, checkpoint, attempts."),
+        "export": ("veyra.cli.audit.export", "Write every entry to standard output, for other tools."),
         "verify": ("veyra.cli.audit.verify", "Check that the log is whole and unaltered."),
     }
 
@@ -23,7 +26,8 @@ class AuditCommands(LazyGroup):
 def command() -> None:
     """Read and verify the log of calls.
 
-    The log is at VEYRA_AUDIT_DIR, or in the user's state directory. These commands never write to it.
+    The log is at VEYRA_AUDIT_DIR, or in the user's state directory. These commands never change an
+    entry; to search quickly they keep an index beside them, which may be removed at any time.
 
     \b
     Example:
