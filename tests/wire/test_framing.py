@@ -102,3 +102,11 @@ def test_small_pieces_cost_linear_work() -> None:
     for byte in b"data: " + text + b"\n\n":
         found += cutter.feed(bytes((byte,)))
     assert found == [("", text)]
+
+
+def test_empty_lines_of_data_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An event of lines without data is refused, too, when it does not end; one that ends has them all."""
+    monkeypatch.setattr(framing, "MESSAGE_LIMIT", 100)
+    assert ServerEvents().feed(b"data:\n" * 4 + b"\n") == [("", b"\n\n\n")]
+    with pytest.raises(TooLongError):
+        ServerEvents().feed(b"data:\n" * 1000)

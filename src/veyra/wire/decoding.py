@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import ClassVar
 
 from veyra.errors import ProviderError
@@ -11,7 +11,7 @@ from veyra.types import Event
 from veyra.wire.base import Decoder
 from veyra.wire.failures import Origin
 from veyra.wire.framing import MESSAGE_LIMIT, ServerEvents, TooLongError
-from veyra.wire.halves import Halves, mended
+from veyra.wire.halves import Halves, Named, mended
 from veyra.wire.reading import read
 
 _BODY_BEGINS = frozenset((b"{", b"[", b'"', b"<"))
@@ -134,11 +134,13 @@ class EventStream(Streamed):
         if self._is_whole:
             self._whole.feed(data)
             return
-        for event in self._events.feed(data):
-            for name, body in self._halves.take(*event):
+        for name, body in self._events.feed(data):
+            if self._halves.passes(body):
                 self.event(name, body, out)
-                if self.done:
-                    return
+            else:
+                self._mended(self._halves.take(name, body), out)
+            if self.done:
+                return
 
     def end(self, out: list[Event]) -> None:
         """Read an event that only lacks its end; one that is cut is not looked at."""
@@ -154,6 +156,11 @@ class EventStream(Streamed):
                 self.event(name, body, out)
         if not self.done:
             self.stop(out, cut=cut)
+
+    def _mended(self, messages: Iterable[Named], out: list[Event]) -> None:
+        for name, body in messages:
+            if not self.done:
+                self.event(name, body, out)
 
     @abstractmethod
     def event(self, name: str, body: bytes, out: list[Event]) -> None:

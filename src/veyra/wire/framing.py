@@ -81,14 +81,14 @@ class ServerEvents:
     report a failure inside a stream so.
     """
 
-    __slots__ = ("_data", "_first", "_lines", "_name", "_size")
+    __slots__ = ("_data", "_first", "_lines", "_more", "_name")
 
     def __init__(self) -> None:
         self._lines = Lines()
         self._first = True
         self._name = ""
-        self._data: list[bytes] = []
-        self._size = 0
+        self._data: bytes | None = None
+        self._more = bytearray()
 
     def feed(self, data: bytes) -> list[ServerEvent]:
         """Take the next bytes and return the events they complete; an event without data is none.
@@ -120,20 +120,26 @@ class ServerEvents:
         name, _, value = line.partition(b":")
         value = value.removeprefix(b" ")
         if name == b"data":
-            self._data.append(value)
-            self._size += len(value)
-            if self._size > MESSAGE_LIMIT:
-                raise TooLongError
+            self._add(value)
         elif name == b"event":
             self._name = value.decode("utf-8", "replace")
         elif name == b"error":
             self._name = "error"
-            self._data.append(value)
+            self._add(value)
+
+    def _add(self, value: bytes) -> None:
+        """Take a line of data. Lines after the first are kept in one piece: most events have one, some very many."""
+        if self._data is None:
+            self._data = value
+            return
+        self._more += b"\n" + value
+        if len(self._data) + len(self._more) > MESSAGE_LIMIT:
+            raise TooLongError
 
     def _dispatch(self, events: list[ServerEvent]) -> None:
-        if self._data:
-            data = self._data[0] if len(self._data) == 1 else b"\n".join(self._data)
+        if self._data is not None:
+            data = self._data + self._more if self._more else self._data
             events.append((self._name, data))
-            self._data = []
-            self._size = 0
+            self._data = None
+            self._more.clear()
         self._name = ""

@@ -12,6 +12,7 @@ beginning of the next.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterator, Mapping
 from typing import TypeAlias
 
 Named: TypeAlias = tuple[str, bytes]
@@ -20,20 +21,23 @@ Named: TypeAlias = tuple[str, bytes]
 _HIGH = rb"\\u[dD][89abAB][0-9a-fA-F]{2}"
 _LOW = rb"\\u[dD][c-fC-F][0-9a-fA-F]{2}"
 _ESCAPE = re.compile(
-    rb"(?P<pair>" + _HIGH + _LOW + rb")|(?P<left>" + _HIGH + rb')"|"(?P<right>' + _LOW + rb")"
-    rb"|(?P<lone>" + _HIGH + rb"|" + _LOW + rb")|\\.",
+    rb"(?P<pair>(?:" + _HIGH + _LOW + rb")++)"
+    rb"|(?P<left>" + _HIGH + rb')"|"(?P<right>' + _LOW + rb")"
+    rb"|(?P<lone>(?:" + _LOW + rb"|" + _HIGH + rb'(?!"|' + _LOW + rb"))++)"
+    rb"|(?:\\(?!u[dD][89a-fA-F]).)++|\\.",
     re.DOTALL,
 )
 """Every escape, read from left to right, so that `\\\\ud83d` (a backslash, then letters) and `\\"` are told apart.
 
-`left` ends its string and `right` begins it.
+`left` ends its string and `right` begins it; runs of all others are read at once, which keeps no place to go back to.
 """
 _REPLACEMENT = rb"\ufffd"
+_LENGTH = 6
 
 
 def mended(body: bytes) -> bytes:
     """Return JSON text with every lone half replaced by U+FFFD."""
-    return _ESCAPE.sub(_replaced, body) if _may_hold(body) else body
+    return _changed(body, {"left": _replaced, "right": _replaced, "lone": _replaced}) if _may_hold(body) else body
 
 
 class Halves:
@@ -44,16 +48,20 @@ class Halves:
     def __init__(self) -> None:
         self._waiting: Named | None = None
 
+    def passes(self, body: bytes) -> bool:
+        """Tell whether a message can be read at once, as it is; any other goes through `take`."""
+        return self._waiting is None and (b"\\" not in body or not _may_hold(body))
+
     def take(self, name: str, body: bytes) -> list[Named]:
         """Take the next message, and return those that are ready, in order."""
-        if self._waiting is None and not _may_hold(body):
+        if self.passes(body):
             return [(name, body)]
         ready: list[Named] = []
         if self._waiting is not None:
             first, body = _joined(self._waiting[1], body)
             ready.append((self._waiting[0], mended(first)))
             self._waiting = None
-        if any(_of("left", body)):
+        if _may_hold(body) and any(_of("left", body)):
             self._waiting = (name, body)
         else:
             ready.append((name, mended(body)))
@@ -72,29 +80,35 @@ def _may_hold(body: bytes) -> bool:
     return b"\\ud" in body or b"\\uD" in body
 
 
-def _of(kind: str, body: bytes) -> list[bytes]:
-    """Return the halves of a kind, as they are written."""
-    return [match[kind] for match in _ESCAPE.finditer(body) if match.lastgroup == kind]
+def _of(kind: str, body: bytes) -> Iterator[bytes]:
+    """Yield the halves of a kind, as they are written."""
+    return (match[kind] for match in _ESCAPE.finditer(body) if match.lastgroup == kind)
 
 
 def _joined(first: bytes, second: bytes) -> tuple[bytes, bytes]:
     """Return two neighbours with the halves that meet moved into the second; they meet where each has its other."""
-    left = _of("left", first)
-    if len(left) != len(_of("right", second)):
+    if sum(1 for _ in _of("left", first)) != sum(1 for _ in _of("right", second)):
         return first, second
-    halves = iter(left)
-
-    def cut(match: re.Match[bytes]) -> bytes:
-        return b'"' if match.lastgroup == "left" else match[0]
+    left = _of("left", first)
 
     def filled(match: re.Match[bytes]) -> bytes:
-        return b'"' + next(halves) + match["right"] if match.lastgroup == "right" else match[0]
+        return b'"' + next(left) + match["right"]
 
-    return _ESCAPE.sub(cut, first), _ESCAPE.sub(filled, second)
+    return _changed(first, {"left": lambda _: b'"'}), _changed(second, {"right": filled})
 
 
 def _replaced(match: re.Match[bytes]) -> bytes:
-    kind = match.lastgroup
-    if kind is None or kind == "pair":
-        return match[0]
-    return match[0].replace(match[kind], _REPLACEMENT)
+    halves = match[match.lastgroup or 0]
+    return match[0].replace(halves, _REPLACEMENT * (len(halves) // _LENGTH))
+
+
+def _changed(body: bytes, changes: Mapping[str, Callable[[re.Match[bytes]], bytes]]) -> bytes:
+    """Return `body` with some kinds of escapes changed; takes little more memory than the result."""
+    out, end = bytearray(), 0
+    for match in _ESCAPE.finditer(body):
+        change = changes.get(match.lastgroup or "")
+        if change is not None:
+            out += body[end : match.start()]
+            out += change(match)
+            end = match.end()
+    return bytes(out + body[end:]) if end else body

@@ -54,6 +54,14 @@ class _Calling(msgspec.Struct):
     tool_calls: list[_Call] | None = None
 
 
+class _Words(msgspec.Struct, forbid_unknown_fields=True):
+    """A message of words alone, as nearly all are."""
+
+    role: Any = None
+    content: str | None = None
+    thinking: str | None = None
+
+
 class _Line(msgspec.Struct):
     """A line of a stream, or a whole answer: what we read of it; unknown fields are passed over."""
 
@@ -67,7 +75,12 @@ class _Line(msgspec.Struct):
     logprobs: Any = None
 
 
+class _PlainLine(_Line):
+    message: _Words | None = None  # type: ignore[assignment]  # the same field, read further
+
+
 _LINE = msgspec.json.Decoder(_Line)
+_PLAIN_LINE = msgspec.json.Decoder(_PlainLine)
 _MESSAGE: msgspec.json.Decoder[dict[str, Any] | None] = msgspec.json.Decoder(dict[str, Any] | None)
 _CALLING = msgspec.json.Decoder(_Calling)
 
@@ -89,7 +102,11 @@ class ChatStream(Streamed):
     def take(self, data: bytes, out: list[Event]) -> None:
         """Read the lines that `data` completes."""
         for line in self._lines.feed(data):
-            if line and not line.isspace():
+            if not line or line.isspace():
+                continue
+            if self._halves.passes(line):
+                self.done = self._answer.add(line, out)
+            else:
                 self._read(self._halves.take("", line), out)
             if self.done:
                 return
@@ -129,9 +146,9 @@ class _Answer:
         self._calls = Calls()
         self._thinking: list[str] = []
         self._fields: dict[str, Any] = {}
-        self._has_begun = False
         self._has_more = False
-        self._only = b""
+        self._whole = b""
+        self._lines = 0
         self._logprobs: list[Any] = []
 
     @property
@@ -147,10 +164,15 @@ class _Answer:
             IncompleteStreamError: the last line does not say why the answer ended (rule 1).
             MalformedResponseError: it is not a line of an answer.
         """
-        line = self._decoded(_LINE, body)
+        plain = _plain(body)
+        line = self._decoded(_LINE, body) if plain is None else plain
         if line.error:
             raise reported(self._origin, body, partial=self.partial)
-        self._message(bytes(line.message), out)
+        if plain is None:
+            self._message(bytes(line.message), out)
+        elif plain.message is not None:
+            self._lines += 1
+            self._say(plain.message.thinking, plain.message.content, out)
         if isinstance(line.logprobs, list):
             self._logprobs += line.logprobs
         done = line.done is True
@@ -165,19 +187,36 @@ class _Answer:
             what = f"not an answer of /api/chat ({error})"
             raise self._origin.malformed(what, body, partial=self.partial) from None
 
-    def _message(self, raw: bytes, out: list[Event]) -> None:
-        message = self._decoded(_MESSAGE, raw) or {}
-        thinking, content = (self._words(message, name) for name in ("thinking", "content"))
+    def _say(self, thinking: str | None, content: str | None, out: list[Event]) -> None:
         if thinking:
             self._thinking.append(thinking)
             out.append(ReasoningDelta(thinking))
         if content:
             self._text.append(content)
             out.append(TextDelta(content))
+
+    def _message(self, raw: bytes, out: list[Event]) -> None:
+        """Append a message of any kind, and keep what we have no word for."""
+        message = self._decoded(_MESSAGE, raw)
+        if message is None:
+            return
+        self._lines += 1
+        self._whole = raw
+        self._say(self._words(message, "thinking"), self._words(message, "content"), out)
         if message.get("tool_calls"):
             self._call(self._decoded(_CALLING, raw).tool_calls or [], out)
-        if message:
-            self._keep(raw, message)
+        self._has_more = self._has_more or _has_more(message)
+        for name, value in message.items():
+            if value and name not in _WORDS:
+                self._keep(name, value)
+
+    def _keep(self, name: str, value: object) -> None:
+        """Keep a field: lists of several lines are put together, of all else the last counts."""
+        known = self._fields.get(name)
+        if isinstance(known, list) and isinstance(value, list):
+            known.extend(value)
+        else:
+            self._fields[name] = value
 
     def _words(self, message: dict[str, Any], name: str) -> str:
         value = message.get(name) or ""
@@ -227,28 +266,22 @@ class _Answer:
     def _kept(self) -> Iterator[Opaque]:
         """Yield the message, where it holds what we have no word for, and what was said about the answer."""
         if self._has_more:
-            yield Opaque(NAME, self._only or msgspec.json.encode(self._rebuilt()))
+            yield Opaque(NAME, self._whole if self._lines == 1 else msgspec.json.encode(self._rebuilt()))
         if self._logprobs:
             yield Opaque(ABOUT, msgspec.json.encode({"logprobs": self._logprobs}))
 
     def _rebuilt(self) -> dict[str, Any]:
-        """Return the message that the lines add up to: words joined, lists put together, of all else the last."""
+        """Return the message that the lines add up to."""
         thinking = {"thinking": "".join(self._thinking)} if self._thinking else {}
         return {"role": "assistant", "content": self.partial, **thinking, **self._fields}
 
-    def _keep(self, raw: bytes, message: Mapping[str, Any]) -> None:
-        self._only = b"" if self._has_begun else raw
-        self._has_begun = True
-        self._has_more = self._has_more or _has_more(message)
-        for name, value in message.items():
-            if not value or name in _WORDS:
-                continue
-            if isinstance(value, list):
-                known = self._fields.setdefault(name, [])
-                if isinstance(known, list):
-                    known.extend(value)
-                    continue
-            self._fields[name] = value
+
+def _plain(body: bytes) -> _PlainLine | None:
+    """Return a line whose message is words alone, or None for any other."""
+    try:
+        return _PLAIN_LINE.decode(body)
+    except UNREADABLE:
+        return None
 
 
 def _has_more(message: Mapping[str, Any]) -> bool:

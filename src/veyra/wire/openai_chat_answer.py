@@ -197,10 +197,9 @@ class _Answer:
             self._id = as_word(chunk.id)
         if self._model is None:
             self._model = as_word(chunk.model)
-        for name in _SAID:
-            value = getattr(chunk, name)
-            if value:
-                self._about[name] = value
+        if chunk.citations or chunk.search_results or chunk.moderation:
+            said = ((name, getattr(chunk, name)) for name in _SAID)
+            self._about.update((name, value) for name, value in said if value)
         usage = chunk.usage
         if not usage and isinstance(chunk.x_groq, dict):
             usage = chunk.x_groq.get("usage")
