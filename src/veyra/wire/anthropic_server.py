@@ -56,7 +56,9 @@ class AnthropicServer(ServerDialect):
             stop=tuple(fields.take("stop_sequences", list[str]) or ()),
             tools=tools,
             tool_choice=_tool_choice(fields, tools),
+            output=_output(fields),
             reasoning=_reasoning(fields),
+            cache=_cache(fields),
             metadata=_metadata(fields),
         )
         request = _MIRROR.rest(request, fields)
@@ -200,6 +202,23 @@ def _reasoning(fields: Fields) -> str | int | None:
             return budget
         case {"type": "adaptive"}, {"effort": str(effort)} if effort in EFFORTS:
             return effort
+    return None
+
+
+def _output(fields: Fields) -> Mapping[str, Any] | None:
+    match fields.take("output_config", dict[str, Any]):
+        case {"format": {"type": "json_schema", "schema": dict(schema)}}:
+            return schema
+    return None
+
+
+def _cache(fields: Fields) -> bool | str | None:
+    """Return how the prompt is to be cached, where that is said of all of it."""
+    match fields.take("cache_control", dict[str, Any]):
+        case {"type": "ephemeral", **rest} if not rest:
+            return True
+        case {"type": "ephemeral", "ttl": "5m" | "1h" as time, **rest} if not rest:
+            return str(time)
     return None
 
 

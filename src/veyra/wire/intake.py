@@ -165,6 +165,20 @@ def number(fields: Fields, name: str) -> float | None:
     return fields.take(name, int | float)  # type: ignore[arg-type]  # msgspec takes unions
 
 
+def openai_cache(fields: Fields) -> bool | str | None:
+    """Return how the prompt is to be cached, where `prompt_cache_options` says no more than our words do.
+
+    Raises:
+        InvalidRequestError: it is no object.
+    """
+    match fields.take("prompt_cache_options", dict[str, Any]):
+        case {"mode": "implicit", **rest} if not rest:
+            return True
+        case {"ttl": str(time), **rest} if not rest:
+            return time
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class Mirror:
     """A dialect's client half, which shows what our words say of a request.
@@ -204,7 +218,11 @@ class Mirror:
             always: fields that are kept even so, as the answer depends on them.
         """
         rules = tuple(message for message in request.messages if message.role == "system")
-        said = self._said(replace(request, messages=rules))
+        try:
+            said = self._said(replace(request, messages=rules))
+        except InvalidRequestError:  # the client half asks more of a schema than this request keeps to
+            request = replace(request, output=None)
+            said = self._said(replace(request, messages=rules))
         extra = {
             name: value
             for name, value in fields.value().items()

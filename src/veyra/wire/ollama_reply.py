@@ -4,7 +4,8 @@
 2. The last line states what is known of tokens and times: times in nanoseconds, counted from the answer's beginning to its
    first piece and to its end. How long a model took to load is never known here, and left out.
 3. This format has one word each for an end and for a limit; any other reason is told in its provider's word, or ours.
-4. An error has a message and nothing else.
+4. What a provider's answer of this format holds besides text, thinking and calls is told in the last line, untouched.
+5. An error has a message and nothing else.
 """
 
 from __future__ import annotations
@@ -37,11 +38,13 @@ from veyra.types import Finish, FinishReason, ReasoningDelta, TextDelta
 from veyra.wire.base import Refusal, Stamp
 from veyra.wire.calls import as_object
 from veyra.wire.failures import by_status
-from veyra.wire.ollama_answer import FINISH
+from veyra.wire.ollama_answer import ABOUT, FINISH, NAME
 from veyra.wire.payload import given
-from veyra.wire.serving import JSON_TYPE, Piece, Words, Writer, reason, waiting, words
+from veyra.wire.serving import JSON_TYPE, Piece, Words, Writer, reason, untold, waiting, words
 
 _REASONS: Mapping[FinishReason, str] = {"stop": "stop", "length": "length", "tool_calls": "stop"}
+_TOLD = frozenset({"role", "content", "thinking", "tool_calls"})
+"""Fields of a message that events tell."""
 _WORDS: Mapping[type[VeyraError], Words] = {
     InvalidRequestError: Words(400),
     AuthenticationError: Words(401),
@@ -92,6 +95,7 @@ class _Reply(Writer):
         return {"tool_calls": calls} if calls else {}
 
     def _last(self, message: Mapping[str, Any], finish: Finish) -> bytes:
+        message = {**message, **untold(finish, NAME, _TOLD)}
         begun = self.elapsed if self._first is None else self._first
         counts = {
             "total_duration": _nanoseconds(self.elapsed),
@@ -100,7 +104,8 @@ class _Reply(Writer):
             "eval_count": finish.usage.output_total,
             "eval_duration": _nanoseconds(self.elapsed - begun),
         }
-        return self._object(message, done=True, done_reason=reason(finish, FINISH, _REASONS), **given(counts))
+        ended = {"done": True, "done_reason": reason(finish, FINISH, _REASONS)}
+        return self._object(message, **ended, **given(counts), **untold(finish, ABOUT))
 
 
 class ChatWholeReply(_Reply):

@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import msgspec
@@ -52,6 +53,7 @@ class OllamaServer(ServerDialect):
             stop=strings(options, "stop"),
             seed=options.take("seed", int),
             tools=tuple(_tool(tool) for tool in tools),
+            output=_output(fields),
             reasoning=_reasoning(fields),
         )
         return _MIRROR.rest(request, fields, always=("truncate",))
@@ -128,3 +130,9 @@ def _reasoning(fields: Fields) -> str | None:
         case str(level) if level in LEVELS:
             return level
     return None
+
+
+def _output(fields: Fields) -> Mapping[str, Any] | None:
+    """Return the schema of the answer; `json`, which is none, stays in `extra`."""
+    schema = fields.take("format", object)
+    return schema if isinstance(schema, dict) else None

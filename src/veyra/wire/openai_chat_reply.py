@@ -3,7 +3,7 @@
 1. A stream begins with a chunk that names the role, and ends with one that has the finish reason, one with the usage
    where that was asked for and is known, and `[DONE]`. An error inside it is an event of its own, and ends it.
 2. Reasoning is told as `reasoning_content`, the name that most clients read; OpenAI itself never tells it.
-3. What a provider's message of this format holds besides text, reasoning and calls is told at the end, untouched.
+3. What a provider's answer of this format holds besides text, reasoning and calls is told at the end, untouched.
 4. A count that is not known is left out, never 0.
 """
 
@@ -37,7 +37,7 @@ from veyra.transport.base import Head
 from veyra.types import Finish, FinishReason, ReasoningDelta, TextDelta, ToolCallDelta, Usage
 from veyra.wire.base import Refusal, Stamp
 from veyra.wire.openai_chat import OpenAIChat
-from veyra.wire.openai_chat_answer import FINISH, NAME
+from veyra.wire.openai_chat_answer import ABOUT, FINISH, NAME
 from veyra.wire.payload import given
 from veyra.wire.serving import (
     EVENTS_TYPE,
@@ -49,6 +49,7 @@ from veyra.wire.serving import (
     reason,
     server_event,
     told,
+    untold,
     waiting,
     words,
 )
@@ -61,6 +62,9 @@ _REASONS: Mapping[FinishReason, str] = {
 }
 _TOLD = frozenset({"role", "content", "refusal", "reasoning", "reasoning_content", "tool_calls", "function_call"})
 """Fields of a message that events tell."""
+
+_OF_CHOICE = ("logprobs", "content_filter_results")
+"""What may be said about an answer that stands in its choice."""
 
 _BAD = "invalid_request_error"
 _WORDS: Mapping[type[VeyraError], Words] = {
@@ -105,10 +109,12 @@ class ChatWholeReply(Writer):
             "refusal": None,
             **({"reasoning_content": reasoning} if reasoning else {}),
             **({"tool_calls": calls} if calls else {}),
-            **_rest(finish),
+            **untold(finish, NAME, _TOLD),
         }
-        choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": reason(finish, FINISH, _REASONS)}
-        answer = _common(self._stamp, "chat.completion") | {"choices": [choice]}
+        of_choice, of_answer = _about(finish)
+        ended = {"logprobs": None, "finish_reason": reason(finish, FINISH, _REASONS)} | of_choice
+        choice = {"index": 0, "message": message, **ended}
+        answer = _common(self._stamp, "chat.completion") | {"choices": [choice]} | of_answer
         counts = _usage(finish.usage)
         out.append(msgspec.json.encode(answer | {"usage": counts} if counts else answer))
 
@@ -153,10 +159,11 @@ class ChatStreamReply(Writer):
 
     def end(self, finish: Finish, out: list[bytes]) -> None:
         """Append what is left, the finish reason, the usage where it was asked for, and `[DONE]`."""
-        rest = _rest(finish)
+        rest = untold(finish, NAME, _TOLD)
         if rest:
             out.append(self._chunk(rest))
-        out.append(self._chunk({}, reason(finish, FINISH, _REASONS)))
+        of_choice, of_answer = _about(finish)
+        out.append(self._chunk({}, {"finish_reason": reason(finish, FINISH, _REASONS)} | of_choice, of_answer))
         counts = _usage(finish.usage)
         if self._usage and counts:
             out.append(server_event(self._common | {"choices": [], "usage": counts}))
@@ -166,9 +173,11 @@ class ChatStreamReply(Writer):
         """Return an error as an event."""
         return b"data: %b\n\n" % _told(error, status=200)[1]
 
-    def _chunk(self, delta: Mapping[str, Any], finish_reason: str | None = None) -> bytes:
-        choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
-        chunk = self._common | {"choices": [choice]}
+    def _chunk(
+        self, delta: Mapping[str, Any], ended: Mapping[str, Any] | None = None, about: Mapping[str, Any] | None = None
+    ) -> bytes:
+        choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": None, **(ended or {})}
+        chunk = {**self._common, "choices": [choice], **(about or {})}
         return server_event(chunk | {"usage": None} if self._usage else chunk)
 
 
@@ -201,15 +210,10 @@ def _delta(event: ToolCallDelta, block: Block) -> dict[str, Any]:
     return {"index": event.index} | _call(block)
 
 
-def _rest(finish: Finish) -> dict[str, msgspec.Raw]:
-    """Return the fields of the provider's own message that no event tells."""
-    return {
-        name: value
-        for part in finish.parts
-        if part.dialect == NAME
-        for name, value in msgspec.json.decode(part.raw, type=dict[str, msgspec.Raw]).items()
-        if name not in _TOLD and bytes(value) != b"null"
-    }
+def _about(finish: Finish) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return what else was said about the answer: of its choice, and of all of it."""
+    about = untold(finish, ABOUT)
+    return {name: about.pop(name) for name in _OF_CHOICE if name in about}, about
 
 
 def _usage(usage: Usage) -> dict[str, Any]:

@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import msgspec
@@ -17,7 +18,7 @@ from veyra.errors import VeyraError
 from veyra.types import Media, Message, Opaque, Part, Reasoning, Request, Text, Tool, ToolCall, ToolResult
 from veyra.wire.base import Encoder, Flags, Refusal, ServerDialect, Stamp
 from veyra.wire.calls import parse
-from veyra.wire.intake import Fields, Mirror, data, linked, number, strings, wrong
+from veyra.wire.intake import Fields, Mirror, data, linked, number, openai_cache, strings, wrong
 from veyra.wire.openai_chat import EFFORTS, OpenAIChat
 from veyra.wire.openai_chat_answer import NAME
 from veyra.wire.openai_chat_reply import ChatStreamReply, ChatWholeReply, refusal
@@ -35,7 +36,7 @@ class OpenAIChatServer(ServerDialect):
         """Return what a chat completion request asks for; see `ServerDialect.request`."""
         fields = Fields(body)
         limit = "max_completion_tokens" if fields.has("max_completion_tokens") else "max_tokens"
-        mirror = Mirror(OpenAIChat(), Flags(provider=NAME, max_tokens_field=limit))
+        mirror = Mirror(OpenAIChat(), Flags(provider=NAME, max_tokens_field=limit, prompt_cache_options=True))
         model = fields.need("model", str)
         turns = fields.objects("messages")
         if not turns:
@@ -57,7 +58,9 @@ class OpenAIChatServer(ServerDialect):
             seed=fields.take("seed", int),
             tools=tools,
             tool_choice=_tool_choice(fields, tools),
+            output=_output(fields),
             reasoning=effort if effort in EFFORTS else None,
+            cache=openai_cache(fields),
             metadata=fields.take("metadata", dict[str, str]) or {},
         )
         return mirror.rest(request, fields, always=("stream_options",))
@@ -199,4 +202,11 @@ def _tool_choice(fields: Fields, tools: tuple[Tool, ...]) -> str | None:
             return str(choice)
         case {"type": "function", "function": {"name": str(name)}} if any(tool.name == name for tool in tools):
             return name
+    return None
+
+
+def _output(fields: Fields) -> Mapping[str, Any] | None:
+    match fields.take("response_format", dict[str, Any]):
+        case {"type": "json_schema", "json_schema": {"schema": dict(schema)}}:
+            return schema
     return None

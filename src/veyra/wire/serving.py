@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias, assert_never
 
@@ -198,6 +198,23 @@ def reason(finish: Finish, known: Mapping[str, FinishReason], words: Mapping[Fin
     if own and known.get(own) == meant:
         return own
     return words.get(meant) or own or meant
+
+
+def untold(finish: Finish, dialect: str, events: Collection[str] = ()) -> dict[str, msgspec.Raw]:
+    """Return, untouched, the fields of an answer's own block that no event tells.
+
+    Args:
+        finish: the end of the answer.
+        dialect: the block's, which is one at most.
+        events: the fields that events tell.
+    """
+    blocks = [part.raw for part in finish.parts if part.dialect == dialect][:1]
+    return {
+        name: value
+        for raw in blocks
+        for name, value in msgspec.json.decode(raw, type=dict[str, msgspec.Raw]).items()
+        if name not in events and bytes(value) != b"null"
+    }
 
 
 # ------------------------------------------------------------------------------------------------ errors
