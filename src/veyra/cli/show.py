@@ -150,9 +150,11 @@ def _out(text: str) -> None:
 
 def _err(text: str) -> None:
     if sys.stderr is not None:
-        with suppress(OSError):  # nobody could be told, and a note is no reason to lose an answer
+        try:
             sys.stderr.write(text)
             sys.stderr.flush()
+        except OSError:  # nobody could be told, and a note is no reason to lose an answer
+            _silence(sys.stderr)
 
 
 @contextmanager
@@ -160,10 +162,22 @@ def _checked() -> Iterator[None]:
     try:
         yield
     except BrokenPipeError:
+        _silence(sys.stdout)
         raise
     except OSError as error:
+        _silence(sys.stdout)
         msg = f"standard output cannot be written: {error.strerror or error}"
         raise OutputError(msg) from error
+
+
+def _silence(stream: TextIO) -> None:
+    """Send what a stream still holds nowhere: Python would try to write it again at its end, and fail again."""
+    with suppress(OSError, ValueError):  # a stream without a descriptor holds nothing back
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        try:
+            os.dup2(nowhere, stream.fileno())
+        finally:
+            os.close(nowhere)
 
 
 def _is_terminal(stream: TextIO | None) -> bool:
