@@ -62,12 +62,29 @@ def key(variable: str) -> Secret | None:
 
 def audit_dir() -> Path:
     """Return the log's directory: `$VEYRA_AUDIT_DIR`, else `log` in the platform's per-user state directory."""
-    chosen = value("VEYRA_AUDIT_DIR")
-    if chosen is not None:
-        return Path(chosen).expanduser()
+    return _path("VEYRA_AUDIT_DIR") or state_dir() / "log"
+
+
+def audit_key() -> Path | None:
+    """Return the file that `$VEYRA_AUDIT_KEY` names: the key that signs the log. None where it is unset."""
+    return _path("VEYRA_AUDIT_KEY")
+
+
+def audit_heads() -> Path:
+    """Return where the last signed checkpoints are kept: `$VEYRA_AUDIT_HEADS`, else `heads` beside the log's default."""
+    return _path("VEYRA_AUDIT_HEADS") or state_dir() / "heads"
+
+
+def state_dir() -> Path:
+    """Return Veyra's directory among the user's state, as the platform has it."""
     from platformdirs import user_state_path  # noqa: PLC0415  (most calls do not come here)
 
-    return user_state_path("veyra", appauthor=False) / "log"
+    return user_state_path("veyra", appauthor=False)
+
+
+def _path(variable: str) -> Path | None:
+    chosen = value(variable)
+    return None if chosen is None else Path(chosen).expanduser()
 
 
 def proxy_for(url: str) -> Proxy | None:

@@ -33,7 +33,7 @@ def parse(data: bytes) -> Checkpoint:
     Raises:
         ValueError: it is not, byte for byte, what `encode` writes.
     """
-    msg = "the checkpoint is not a tlog-checkpoint note"
+    msg = "the checkpoint is not the body of a tlog-checkpoint note, with or without signatures"
     try:
         found = standalone.parse_checkpoint(data)
     except ValueError as error:

@@ -19,6 +19,7 @@ import math
 import os
 import struct
 import time
+from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from json.encoder import encode_basestring_ascii as _quote
@@ -39,6 +40,8 @@ OUTCOME: Final = "call.outcome"
 OPEN: Final = "session.open"
 CLOSE: Final = "session.close"
 RECOVERY: Final = "recovery"
+ROTATED: Final = "key.rotated"
+ROLLED_BACK: Final = "rollback.accepted"
 
 STATUSES: Final = ("ok", "error", "timeout", "cancelled", "incomplete")
 """How an attempt may end; `abandoned` besides is for those whose process ended first."""
@@ -51,6 +54,8 @@ SHAPES: Final[Mapping[str, tuple[str, ...]]] = {
     OPEN: (*_COMMON, "t", "tm", "pid", "mode"),
     CLOSE: (*_COMMON, "t", "tm"),
     RECOVERY: (*_COMMON, "t", "tm", "of", "session", "abandoned", "file", "segment", "offset", "size", "sha256"),
+    ROTATED: (*_COMMON, "t", "tm", "from", "to", "sig"),
+    ROLLED_BACK: (*_COMMON, "t", "tm", "size", "root"),
 }
 """The keys of each kind, in order. A later version may add kinds, and keys after these; readers keep both."""
 
@@ -158,9 +163,10 @@ def abandoned(attempt: Attempt, *, intent: str) -> Draft:
     return outcome(attempt, intent=intent, status=ABANDONED, latency_ns=None, attributes={})
 
 
-def session_open(*, pid: int, mode: str) -> Draft:
-    """Draft the first entry of a session."""
-    return Draft(OPEN, new_id(), f'{_times()},"pid":{pid:d},"mode":{_quote(mode)}')
+def session_open(*, pid: int, mode: str, key: str | None = None) -> Draft:
+    """Draft the first entry of a session; `key` is the verifier key under which it signs checkpoints, if it does."""
+    signed = "" if key is None else f',"key":{_quote(key)}'
+    return Draft(OPEN, new_id(), f'{_times()},"pid":{pid:d},"mode":{_quote(mode)}{signed}')
 
 
 def session_close() -> Draft:
@@ -179,6 +185,17 @@ def recovered_tail(*, file: str, segment: int, offset: int, size: int, digest: s
     """Draft the entry that says: these torn bytes at a segment's end were set aside in `file`."""
     where = f'"file":{_quote(file)},"segment":{segment:d},"offset":{offset:d},"size":{size:d},"sha256":{_quote(digest)}'
     return Draft(RECOVERY, new_id(), f'{_times()},"of":"tail","session":null,"abandoned":null,{where}')
+
+
+def key_rotated(*, old: str, new: str, signature: bytes) -> Draft:
+    """Draft the entry that says: from here on the key `new` signs; `old` signed that (`standalone.handover_text`)."""
+    proof = b64encode(signature).decode("ascii")
+    return Draft(ROTATED, new_id(), f'{_times()},"from":{_quote(old)},"to":{_quote(new)},"sig":{_quote(proof)}')
+
+
+def rollback_accepted(*, size: int, root: bytes) -> Draft:
+    """Draft the entry that says: the log once had `size` entries and this root, and an operator took its loss as it is."""
+    return Draft(ROLLED_BACK, new_id(), f'{_times()},"size":{size:d},"root":"{root.hex()}"')
 
 
 def seal(draft: Draft, sid: str, wseq: int) -> Sealed:
@@ -353,6 +370,10 @@ def _check_types(leaf: Mapping[str, Any]) -> None:
             and (leaf["status"] in STATUSES or leaf["status"] == ABANDONED)
             and (latency is None or _is_nanoseconds(latency))
         )
+    if right and leaf["kind"] == ROTATED:
+        right = all(isinstance(leaf[name], str) for name in ("from", "to", "sig"))
+    if right and leaf["kind"] == ROLLED_BACK:
+        right = _is_count(leaf["size"]) and isinstance(leaf["root"], str)
     if not right:
         msg = "a leaf has a value of the wrong type"
         raise ValueError(msg)

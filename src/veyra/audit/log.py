@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Self
 
 from veyra.audit import entry, read
 from veyra.audit.entry import STATUSES, Attempt, BodyPart, Draft
+from veyra.audit.keys import Places
 from veyra.audit.memory import Memory
 from veyra.audit.read import AttemptRow, Entry
 from veyra.audit.verify import Report, verify, verify_memory
@@ -42,10 +43,20 @@ class AuditLog:
 
     Args:
         directory: where the log is, or will be made (mode 0700, files 0600).
+        key: the file with the key that signs its checkpoints, else the usual place of that (`keys.Places`). A log whose
+            key is not there is not signed.
+        heads: the directory, outside the log, that keeps what was signed last; else the usual place of that.
     """
 
-    def __init__(self, directory: str | os.PathLike[str]) -> None:
+    def __init__(
+        self,
+        directory: str | os.PathLike[str],
+        *,
+        key: str | os.PathLike[str] | None = None,
+        heads: str | os.PathLike[str] | None = None,
+    ) -> None:
         self._directory: Path | None = Path(os.path.abspath(directory))  # noqa: PTH100  (touches no file)
+        self._places = Places(None if key is None else Path(key), None if heads is None else Path(heads))
         self._memory: Memory | None = None
 
     @classmethod
@@ -173,7 +184,7 @@ class AuditLog:
         with _LOCK:
             writer = _WRITERS.get(self)
             if writer is None:
-                writer = _WRITERS[self] = Writer(self._directory)
+                writer = _WRITERS[self] = Writer(self._directory, self._places)
                 writer.start()
             writer.put(waiting)
 

@@ -43,8 +43,8 @@ def read_tree(directory: Path, saved: Checkpoint | None) -> Tree | None:
     return tree if (tree.size, tree.root()) == (saved.size, saved.root) else None
 
 
-def write(directory: Path, origin: str, tree: Tree) -> None:
-    """Save state and checkpoint over `tree`, whose entries must be durable (the log's lock is held).
+def write(directory: Path, point: Checkpoint, tree: Tree) -> None:
+    """Save the checkpoint `point` over `tree`, and its state; the entries must be durable (the log's lock is held).
 
     Durable: see `created`, for each file.
     """
@@ -52,4 +52,4 @@ def write(directory: Path, origin: str, tree: Tree) -> None:
     with created(directory / STATE) as fd:
         write_all(fd, json.dumps(fields, separators=(",", ":")).encode("ascii"))
     with created(directory / checkpoint.FILE) as fd:
-        write_all(fd, checkpoint.encode(Checkpoint(origin, tree.size, tree.root())))
+        write_all(fd, checkpoint.encode(point))

@@ -93,6 +93,16 @@ class Store:
         return self._head.origin
 
     @property
+    def size(self) -> int:
+        """The number of entries in the log, as far as this session has seen it; the last may not be durable yet."""
+        return self._tree.size
+
+    @property
+    def durable(self) -> Tree:
+        """The tree over what is known to be durable; not to be changed."""
+        return self._durable.tree
+
+    @property
     def unsaved(self) -> int:
         """How many durable entries there are that no checkpoint of this process covers."""
         return max(self._durable.tree.size - self._checkpointed, 0)
@@ -239,8 +249,11 @@ class Store:
         with self._locked():
             return sessions.claim_dead(self._directory)
 
-    def save(self) -> None:
+    def save(self, signed: Checkpoint | None = None) -> None:
         """Write a checkpoint over what is durable, unless another process has written a later one.
+
+        Args:
+            signed: the checkpoint to write, where the log has a key. Without, a signed one is left as it is.
 
         Raises:
             OSError: it cannot be written; the log itself is as good as before.
@@ -249,8 +262,9 @@ class Store:
         tree = self._durable.tree
         with self._locked():
             known = self._read_checkpoint()
-            if known is None or known.size < tree.size:
-                saved.write(self._directory, self.origin, tree)
+            point = signed or Checkpoint(self.origin, tree.size, tree.root())
+            if point.size == tree.size and _replaces(point, known):
+                saved.write(self._directory, point, tree)
         self._checkpointed = tree.size
 
     # ------------------------------------------------------------------- the log's end (the lock is held)
@@ -416,3 +430,12 @@ class Store:
             "`veyra audit verify` says more; to go on, move the directory away and keep it."
         )
         raise AuditCorruptError(msg)
+
+
+def _replaces(point: Checkpoint, known: Checkpoint | None) -> bool:
+    """Tell whether `point` may take the place of `known`: a later one may, and never an unsigned one that of a signed."""
+    if known is None:
+        return True
+    if not point.signatures:
+        return not known.signatures and known.size < point.size
+    return known.size < point.size or (known.size == point.size and known != point)

@@ -3,7 +3,7 @@
 1. Batches come from load, not from a timer: while one batch is being synced, the next one gathers.
 2. Waiters are let go per event loop, with one wake-up for all of a batch.
 3. While the log cannot be opened or written, waiters are told why, and the next entry tries again.
-4. A checkpoint follows an append by at most a second or a thousand entries.
+4. A checkpoint follows an append by at most a second or a thousand entries; it is signed where the log has a key.
 """
 
 from __future__ import annotations
@@ -17,12 +17,14 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from veyra.audit import quarantine
+from veyra.audit import quarantine, signer
 from veyra.audit.entry import Draft, Sealed, recovered_session, session_close, session_open
+from veyra.audit.keys import Places
 from veyra.audit.recovery import orphans
 from veyra.audit.session import MODE, Session
+from veyra.audit.signer import Signer
 from veyra.audit.store import Placed, Store, TornTailError
-from veyra.errors import AuditError
+from veyra.errors import AuditCorruptError, AuditError
 from veyra.types import Receipt
 
 if TYPE_CHECKING:
@@ -57,9 +59,11 @@ class Writer:
         busy: held while files are touched. Whoever forks takes it first, so that a child never gets half-opened files.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, places: Places) -> None:
         self.busy = threading.Lock()
         self._directory = directory
+        self._places = places
+        self._signer: Signer | None = None
         self._queue: SimpleQueue[Waiting | None] = SimpleQueue()
         self._session = Session()
         self._store: Store | None = None
@@ -167,13 +171,25 @@ class Writer:
         if self._store is None:
             self._store = Store.open(self._directory, self._session.id)
             try:
-                self._append_own(self._store, [session_open(pid=os.getpid(), mode=MODE)])
+                self._append_own(self._store, [session_open(pid=os.getpid(), mode=MODE, key=self._admit(self._store))])
                 self._record_tails(self._store)
                 self._recover_sessions(self._store)
             except BaseException:
                 self._drop()
                 raise
         return self._store
+
+    def _admit(self, store: Store) -> str | None:
+        """Find the log's key, see that the log goes on from what was signed, and return the key to name."""
+        self._signer = signer.find(self._directory, store.origin, self._places)
+        if self._signer is None:
+            return None
+        self._signer.admit(store.size)
+        store.sync()
+        first = self._signer.begin(store.durable)
+        if first is not None:
+            store.save(first)
+        return self._signer.current().text
 
     def _drop(self) -> None:
         """Give the session up as dead; the next entry opens the log in a new one, which recovers it."""
@@ -221,7 +237,8 @@ class Writer:
             self._drop()
             return
         self._save()
-        self._store.end()
+        if self._store is not None:
+            self._store.end()
 
     # ---------------------------------------------------------------------------------------- checkpoints
 
@@ -238,8 +255,12 @@ class Writer:
     def _save(self) -> None:
         if self._store is not None:
             self._unsaved_since = time.monotonic()
-            with contextlib.suppress(OSError, AuditError):  # the entries are durable; it is tried again in a second
-                self._store.save()
+            try:
+                self._store.save(None if self._signer is None else self._signer.sign(self._store.durable))
+            except AuditCorruptError:
+                self._drop()  # the next entry opens the log again, and is told why that is refused
+            except (OSError, AuditError):
+                pass  # the entries are durable; it is tried again in a second
 
 
 def _receipt(origin: str, placed: Placed) -> Receipt:
