@@ -13,7 +13,6 @@ The rules, each of which the tests break once to see it hold:
 
 from __future__ import annotations
 
-import time
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing
 from datetime import UTC, datetime
@@ -23,24 +22,14 @@ from typing import Any, NoReturn, Self, Unpack
 from veyra import schema
 from veyra.audit import AuditLog
 from veyra.audit.entry import new_id
-from veyra.audit.redact import redact_text
-from veyra.errors import (
-    AuditWriteError,
-    BackendError,
-    CallTimeoutError,
-    IncompleteStreamError,
-    InvalidRequestError,
-    MalformedResponseError,
-    ProviderError,
-    VeyraError,
-)
+from veyra.errors import IncompleteStreamError, InvalidRequestError, MalformedResponseError
 from veyra.models import record
 from veyra.models.base import BaseModelBackend, Exchange
 from veyra.models.clock import Clock
+from veyra.models.entries import Asked, Entries
 from veyra.models.request import MAX_PROMPT_BYTES, build_request
 from veyra.policy import prices
 from veyra.types import (
-    AttemptRecord,
     Event,
     Finish,
     ModelResponse,
@@ -76,7 +65,7 @@ class Attempt:
         self.call = call
         self.number = number
         self.response: ModelResponse | None = None
-        self._log = log
+        self._entries = Entries(log, backend=backend.name, call=call, number=number, model=request.model)
         self._text: list[str] = []
         self._reasoning: list[str] = []
         self._warnings: list[ModelWarning] = []
@@ -91,8 +80,7 @@ class Attempt:
             ProviderError: the attempt failed; `partial` holds the text that came.
         """
         exchange = self.backend.prepare(self.request)
-        intent = await self._open(exchange)
-        started = exchange.started_ns = time.monotonic_ns()
+        await self._entries.open(exchange, lambda: self._asked(exchange))
         clock = Clock(self.request.timeout or DEFAULT_TIMEOUTS)
         try:
             async with aclosing(self.backend.events(self.request, exchange)) as events:
@@ -108,10 +96,10 @@ class Attempt:
                         clock.content()
                     yield event
         except BaseException as error:  # noqa: BLE001  (rule 3: whatever ends an attempt is recorded; raised again there)
-            await self._fail(error, exchange, intent, time.monotonic_ns() - started)
+            await self._fail(error)
         finally:
             clock.stop()
-        await self._succeed(event, exchange, intent, time.monotonic_ns() - started)
+        await self._succeed(event, exchange)
         yield event
 
     def _keep(self, event: Event) -> None:
@@ -122,35 +110,23 @@ class Attempt:
         elif isinstance(event, ModelWarning):
             self._warnings.append(event)
 
-    # ------------------------------------------------------------------------------------ the record
+    def _asked(self, exchange: Exchange) -> Asked:
+        return record.intent_attributes(self.request, exchange), record.intent_parts(self.request, exchange)
 
-    async def _open(self, exchange: Exchange) -> Receipt | None:
-        if self._log is None:
-            return None
-        return await self._log.intent(
-            call=self.call,
-            attempt=self.number,
-            backend=self.backend.name,
-            attributes=record.intent_attributes(self.request, exchange),
-            parts=record.intent_parts(self.request, exchange),
-        )
-
-    async def _succeed(self, finish: Finish, exchange: Exchange, intent: Receipt | None, latency: int) -> None:
+    async def _succeed(self, finish: Finish, exchange: Exchange) -> None:
+        latency = self._entries.stop()
         price = prices.cost(
             exchange.provider, finish.model or self.request.model or "", finish.usage, datetime.now(UTC)
         )
         unfit = self._read_output(finish)
         response = self._respond(finish, latency, price=price)
-        receipt = await self._close(
+        receipt = await self._entries.close(
             "ok" if unfit is None else "error",
-            latency,
-            exchange,
-            intent,
-            attributes=record.outcome_attributes(exchange, finish=finish, price=price, error=unfit),
-            response=response,
+            record.outcome_attributes(exchange, finish=finish, price=price, error=unfit),
+            response,
         )
         if unfit is not None:
-            self._complete(unfit, exchange)
+            self._entries.complete(unfit, "".join(self._text))
             raise unfit
         self.response = response if receipt is None else self._respond(finish, latency, receipt, price)
 
@@ -164,90 +140,25 @@ class Attempt:
             return error
         return None
 
-    async def _fail(self, error: BaseException, exchange: Exchange, intent: Receipt | None, latency: int) -> NoReturn:
-        """Record how the attempt ended, and raise what the caller is to see."""
-        status, seen = self._judge(error, exchange)
+    async def _fail(self, error: BaseException) -> NoReturn:
+        """Record how the attempt ended, with what had come, and raise what the caller is to see."""
+        latency = self._entries.stop()
         partial = self._respond(Finish(reason=None), latency) if self._text or self._reasoning else None
-        attributes = record.outcome_attributes(exchange, error=seen)
-        await self._close(status, latency, exchange, intent, attributes=attributes, response=partial)
-        if seen is error:
-            raise seen
-        raise seen from error
-
-    async def _close(
-        self,
-        status: str,
-        latency: int,
-        exchange: Exchange,
-        intent: Receipt | None,
-        *,
-        attributes: Mapping[str, object],
-        response: ModelResponse | None,
-    ) -> Receipt | None:
-        if self._log is None or intent is None:
-            return None
-        try:
-            return await self._log.outcome(
-                intent=intent,
-                call=self.call,
-                attempt=self.number,
-                backend=self.backend.name,
-                status=status,
-                latency_ns=latency,
-                attributes=attributes,
-                parts=record.outcome_parts(exchange, response),
-            )
-        except AuditWriteError as error:
-            error.response = response
-            raise
+        await self._entries.fail(error, text="".join(self._text), partial=partial)
 
     def _cut(self) -> IncompleteStreamError:
         return IncompleteStreamError(f"{self.backend.name}: the answer ended without its terminal marker")
 
-    def _judge(self, error: BaseException, exchange: Exchange) -> tuple[str, BaseException]:
-        if isinstance(error, Exception) and not isinstance(error, VeyraError):
-            kind = type(error).__name__
-            failure: BaseException = BackendError(
-                f"backend {self.backend.name!r} raised {kind}: {error}", provider=exchange.provider
-            )
-        else:
-            failure = error
-        if isinstance(failure, ProviderError):
-            self._complete(failure, exchange)
-            if isinstance(failure, CallTimeoutError):
-                return "timeout", failure
-            return "incomplete" if isinstance(failure, IncompleteStreamError) else "error", failure
-        return "error" if isinstance(failure, VeyraError) else "cancelled", failure
-
-    def _complete(self, failure: ProviderError, exchange: Exchange) -> None:
-        """Add what only the gate knows to an error, and mask keys in it."""
-        failure.provider = failure.provider or exchange.provider
-        failure.model = failure.model or self.request.model
-        failure.partial = failure.partial or "".join(self._text)
-        for name in ("message", "partial", "provider_type", "provider_code", "request_id"):
-            value = getattr(failure, name)
-            if value:
-                setattr(failure, name, redact_text(value, exchange.secrets))
-        failure.args = (failure.message,)
-
     def _respond(
-        self, finish: Finish, latency: int, receipt: Receipt | None = None, price: prices.Cost | None = None
+        self, finish: Finish, latency: float, receipt: Receipt | None = None, price: prices.Cost | None = None
     ) -> ModelResponse:
         usage = finish.usage
         model = finish.model or self.request.model or ""
-        done = AttemptRecord(
-            number=self.number,
-            backend=self.backend.name,
-            model=model,
-            status="ok",
-            latency_ms=latency / 1e6,
-            receipt=receipt,
-        )
         return ModelResponse(
             content="".join(self._text),
             model=model,
             backend=self.backend.name,
-            latency_ms=latency / 1e6,
+            latency_ms=latency,
             prompt_tokens=usage.input_total or 0,
             completion_tokens=usage.output_total or 0,
             request_id=finish.request_id or finish.response_id,
@@ -259,7 +170,7 @@ class Attempt:
             cost=None if price is None else price.amount,
             warnings=tuple(self._warnings),
             receipt=receipt,
-            attempts=(done,),
+            attempts=(self._entries.row(model, receipt),),
             parts=finish.parts,
             response_id=finish.response_id,
             raw_finish_reason=finish.raw_reason,

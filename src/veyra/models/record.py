@@ -16,7 +16,7 @@ from veyra.audit.redact import redact_bytes
 from veyra.errors import CallTimeoutError, ProviderError
 from veyra.models.base import Exchange
 from veyra.policy.prices import Cost
-from veyra.types import Finish, ModelResponse, Request
+from veyra.types import Embedded, EmbeddingResponse, EmbedRequest, Finish, ModelResponse, Request, TokenCount, Usage
 
 _PORTS = {"http": 80, "https": 443}
 _REQUEST_ATTRIBUTES = {
@@ -40,10 +40,16 @@ _KEPT_PREFIXES = ("x-ratelimit-", "anthropic-ratelimit-", "openai-processing-ms"
 _encode = msgspec.json.Encoder(enc_hook=str).encode
 
 
-def intent_attributes(request: Request, exchange: Exchange) -> dict[str, object]:
-    """Return the attributes of `call.intent`: who is asked, for what, and with which options."""
+def intent_attributes(request: Request, exchange: Exchange, *, operation: str = "chat") -> dict[str, object]:
+    """Return the attributes of `call.intent`: who is asked, for what, and with which options.
+
+    Args:
+        request: what is asked.
+        exchange: what is about to be made.
+        operation: `gen_ai.operation.name`; `count_tokens`, which OpenTelemetry does not name, where tokens are counted.
+    """
     attributes: dict[str, object] = {
-        "gen_ai.operation.name": "chat",
+        "gen_ai.operation.name": operation,
         "gen_ai.provider.name": exchange.provider,
         "gen_ai.request.model": request.model,
         "veyra.stream": request.stream,
@@ -55,6 +61,25 @@ def intent_attributes(request: Request, exchange: Exchange) -> dict[str, object]
             value = exchange.applied.get(option)
         if value is not None:
             attributes[attribute] = value
+    return attributes | _place(exchange)
+
+
+def embedding_attributes(request: EmbedRequest, exchange: Exchange) -> dict[str, object]:
+    """Return the attributes of the `call.intent` of a call for vectors."""
+    attributes: dict[str, object] = {
+        "gen_ai.operation.name": "embeddings",
+        "gen_ai.provider.name": exchange.provider,
+        "gen_ai.request.model": request.model,
+        "veyra.texts": len(request.texts),
+    }
+    if request.dimensions is not None:
+        attributes["gen_ai.embeddings.dimension.count"] = request.dimensions
+    return attributes | _place(exchange)
+
+
+def _place(exchange: Exchange) -> dict[str, object]:
+    """Return where a request goes, and in which format."""
+    attributes: dict[str, object] = {}
     if exchange.dialect is not None:
         attributes["veyra.dialect"] = exchange.dialect
     if exchange.outgoing is not None:
@@ -77,6 +102,18 @@ def intent_parts(request: Request, exchange: Exchange) -> list[BodyPart]:
         asked["stop"] = request.stop
     if request.metadata:
         asked["metadata"] = request.metadata
+    return _asked_parts(asked, exchange)
+
+
+def embedding_parts(request: EmbedRequest, exchange: Exchange) -> list[BodyPart]:
+    """Return the bodies of the `call.intent` of a call for vectors: the texts, and the exact bytes that will be sent."""
+    asked: dict[str, object] = {"texts": request.texts}
+    if request.extra:
+        asked["extra"] = request.extra
+    return _asked_parts(asked, exchange)
+
+
+def _asked_parts(asked: Mapping[str, object], exchange: Exchange) -> list[BodyPart]:
     parts = [_part("request.messages", _json(asked), exchange)]
     if exchange.outgoing is not None and exchange.outgoing.body:
         parts.append(_part("request.wire", exchange.outgoing.body, exchange))
@@ -84,7 +121,12 @@ def intent_parts(request: Request, exchange: Exchange) -> list[BodyPart]:
 
 
 def outcome_attributes(
-    exchange: Exchange, *, finish: Finish | None = None, price: Cost | None = None, error: BaseException | None = None
+    exchange: Exchange,
+    *,
+    finish: Finish | None = None,
+    found: Embedded | None = None,
+    price: Cost | None = None,
+    error: BaseException | None = None,
 ) -> dict[str, object]:
     """Return the attributes of `call.outcome`: what answered, what it used and cost, or why it failed."""
     attributes: dict[str, object] = {}
@@ -94,6 +136,9 @@ def outcome_attributes(
         attributes["veyra.stream.bytes"] = exchange.size
     if finish is not None:
         attributes |= _finish_attributes(finish)
+    if found is not None:
+        attributes |= {"gen_ai.response.model": found.model, "veyra.request_id": found.request_id}
+        attributes |= _usage_attributes(found.usage)
     if price is not None:
         attributes["veyra.cost.currency"] = price.currency
         attributes["veyra.cost.amount"] = str(price.amount)
@@ -104,11 +149,21 @@ def outcome_attributes(
     return attributes
 
 
-def outcome_parts(exchange: Exchange, response: ModelResponse | None) -> list[BodyPart]:
-    """Return the bodies of `call.outcome`: the answer as handed on, its exact bytes, and how they came."""
+def outcome_parts(exchange: Exchange, answer: ModelResponse | EmbeddingResponse | TokenCount | None) -> list[BodyPart]:
+    """Return the bodies of `call.outcome`: the answer as handed on, its exact bytes, and how they came.
+
+    Vectors are as handed on in their exact bytes, and so are written out only where there are no such bytes.
+    """
     parts = []
-    if response is not None:
-        parts.append(_part("response.message", _json(_message(response)), exchange))
+    match answer:
+        case ModelResponse():
+            parts.append(_part("response.message", _json(_message(answer)), exchange))
+        case TokenCount():
+            parts.append(_part("response.message", _json({"tokens": answer.tokens}), exchange))
+        case EmbeddingResponse() if exchange.head is None:
+            parts.append(_part("response.message", _json({"vectors": answer.vectors}), exchange))
+        case _:
+            pass
     if exchange.head is not None:
         body = b"".join(exchange.body)
         media_type = exchange.head.headers.get("content-type", "application/octet-stream")
@@ -126,11 +181,12 @@ def _finish_attributes(finish: Finish) -> dict[str, object]:
     }
     if finish.raw_reason is not None:
         attributes["gen_ai.response.finish_reasons"] = [finish.raw_reason]
-    for name, attribute in _USAGE_ATTRIBUTES.items():
-        value = getattr(finish.usage, name)
-        if value is not None:
-            attributes[attribute] = value
-    return attributes
+    return attributes | _usage_attributes(finish.usage)
+
+
+def _usage_attributes(usage: Usage) -> dict[str, object]:
+    stated = {attribute: getattr(usage, name) for name, attribute in _USAGE_ATTRIBUTES.items()}
+    return {attribute: value for attribute, value in stated.items() if value is not None}
 
 
 def _error_attributes(error: BaseException) -> dict[str, object]:
