@@ -1,7 +1,7 @@
 """Anthropic Messages: server half, writing answers and errors.
 
-1. A block of text ends when another begins, a tool's when its arguments are complete as well. A block of thinking stays
-   open until the end, for its seal is known only then.
+1. Blocks end in the order in which they began: text when another block begins, a tool's when its arguments are complete as
+   well, thinking at the end of the answer, for its seal is known only then. Clients keep blocks in that order.
 2. `message_start` must state counts, and states what was counted so far: nothing. `message_delta` states the totals; one
    that is not known is null there, as in a whole answer.
 3. Where the answer's own blocks came from this API, a whole answer is made of them, untouched. A stream has told text,
@@ -120,9 +120,8 @@ class MessageStreamReply(Writer):
         count = len(self.blocks)
         block = self.blocks.add(event)
         if len(self.blocks) > count:
-            for other in self.blocks:
-                if other.is_open and other is not block and other.is_whole and other.kind != "reasoning":
-                    self._stop(other, out)
+            for other in self.blocks.ended():
+                self._stop(other, out)
             _tell(out, "content_block_start", index=block.index, content_block=_start(block))
         piece = block.pieces[-1]
         if piece:

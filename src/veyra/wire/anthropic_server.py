@@ -103,11 +103,11 @@ def _message(turn: Fields) -> Message:
     blocks = turn.objects("content")
     parts = [part for block in blocks for part in _parts(block)]
     if role == "user" and parts and all(isinstance(part, ToolResult) for part in parts):
-        return _MIRROR.turn(Message("tool", parts), came, [block.raw for block in blocks])
+        return _MIRROR.turn(Message("tool", parts), [came], [block.raw for block in blocks])
     message = Message(_role(turn, role), parts)
     if role == "system":
         return replace(message, content=message.text)
-    return _MIRROR.turn(message, came, [block.raw for block in blocks])
+    return _MIRROR.turn(message, [came], [block.raw for block in blocks])
 
 
 def _role(turn: Fields, role: str) -> Role:

@@ -193,19 +193,19 @@ class Mirror:
     flags: Flags
     turns: str = "messages"
 
-    def turn(self, message: Message, came: object, native: Iterable[bytes]) -> Message:
+    def turn(self, message: Message, came: list[dict[str, Any]], native: Iterable[bytes]) -> Message:
         """Return a message, with its native form where the client half would not write what came.
 
         Args:
             message: what our words say of a turn.
-            came: the turn as plain values: what the client half should write for the message.
+            came: the turn as plain values: what the client half should write for the message, mostly one object.
             native: the blocks to keep otherwise, as JSON.
         """
         try:
-            said = self._said(Request(prompt="", messages=(message,), model=""))[self.turns]
+            said = self.said(Request(prompt="", messages=(message,), model=""))[self.turns]
         except InvalidRequestError:  # it holds something that only the native form says
             said = []
-        if said == [came]:
+        if said == came:
             return message
         return replace(message, native=tuple(Opaque(self.dialect.name, raw) for raw in native))
 
@@ -219,10 +219,10 @@ class Mirror:
         """
         rules = tuple(message for message in request.messages if message.role == "system")
         try:
-            said = self._said(replace(request, messages=rules))
+            said = self.said(replace(request, messages=rules))
         except InvalidRequestError:  # the client half asks more of a schema than this request keeps to
             request = replace(request, output=None)
-            said = self._said(replace(request, messages=rules))
+            said = self.said(replace(request, messages=rules))
         extra = {
             name: value
             for name, value in fields.value().items()
@@ -230,5 +230,6 @@ class Mirror:
         }
         return replace(request, extra=extra)
 
-    def _said(self, request: Request) -> dict[str, Any]:
+    def said(self, request: Request) -> dict[str, Any]:
+        """Return what the client half writes for a request, as plain values."""
         return msgspec.json.decode(self.dialect.encode(request, self.flags).body, type=dict[str, Any])

@@ -83,7 +83,7 @@ def _message(turn: Fields) -> Message:
     text = turn.take("content", str) or ""
     if role == "tool":
         result = ToolResult(turn.take("tool_call_id", str) or "", text, turn.take("tool_name", str))
-        return _MIRROR.turn(Message("tool", (result,)), turn.value(), (turn.raw,))
+        return _MIRROR.turn(Message("tool", (result,)), [turn.value()], (turn.raw,))
     parts: list[Part] = []
     if turn.has("thinking"):
         parts.append(Reasoning(turn.need("thinking", str)))
@@ -93,7 +93,7 @@ def _message(turn: Fields) -> Message:
     parts += [Media(kind="image", data=data(image, turn.place("images"))) for image in images]
     parts += [_call(call) for call in turn.objects("tool_calls")]
     plain = all(isinstance(part, Text) for part in parts)
-    return _MIRROR.turn(Message(role, text if plain else parts), turn.value(), (turn.raw,))
+    return _MIRROR.turn(Message(role, text if plain else parts), [turn.value()], (turn.raw,))
 
 
 def _role(turn: Fields) -> Role:

@@ -120,7 +120,7 @@ class ChatWholeReply(Writer):
 
     def failure(self, error: VeyraError) -> bytes:
         """Return an error's body: a client looks for one in an answer that began well, too."""
-        return _told(error, status=200)[1]
+        return error_inside(error)
 
 
 class ChatStreamReply(Writer):
@@ -171,7 +171,7 @@ class ChatStreamReply(Writer):
 
     def failure(self, error: VeyraError) -> bytes:
         """Return an error as an event."""
-        return b"data: %b\n\n" % _told(error, status=200)[1]
+        return b"data: %b\n\n" % error_inside(error)
 
     def _chunk(
         self, delta: Mapping[str, Any], ended: Mapping[str, Any] | None = None, about: Mapping[str, Any] | None = None
@@ -185,6 +185,11 @@ def refusal(error: VeyraError, request_id: str) -> Refusal:
     """Return the answer that reports `error` in the place of any other."""
     status, body = _told(error)
     return Refusal(Head(status, {"content-type": JSON_TYPE, "x-request-id": request_id, **waiting(error)}), body)
+
+
+def error_inside(error: VeyraError) -> bytes:
+    """Return the body that tells an error inside an answer that began well."""
+    return _told(error, status=200)[1]
 
 
 def _told(error: VeyraError, *, status: int | None = None) -> tuple[int, bytes]:

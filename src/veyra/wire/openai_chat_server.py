@@ -103,7 +103,7 @@ def _message(turn: Fields, mirror: Mirror) -> Message:
             message = Message("tool", _result(turn))
         case role:
             raise wrong(turn.place("role"), f"unknown role {role!r}")
-    return mirror.turn(message, came, (turn.raw,))
+    return mirror.turn(message, [came], (turn.raw,))
 
 
 def _content(turn: Fields) -> str | tuple[Part, ...]:

@@ -14,6 +14,7 @@ import math
 from abc import abstractmethod
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import Literal, TypeAlias, assert_never
 
 import msgspec
@@ -69,8 +70,13 @@ class Block:
 
     @property
     def is_whole(self) -> bool:
-        """Whether nothing that matters can come: another block follows, and a call's arguments are complete."""
-        return self.kind != "call" or bool(self.text.strip() and parse(self.text) is not None)
+        """Whether nothing more can come of it once another block has begun: a call's arguments must be complete.
+
+        Reasoning never is: its seal comes with the end of the answer.
+        """
+        if self.kind == "call":
+            return bool(self.text.strip()) and parse(self.text) is not None
+        return self.kind == "text"
 
 
 class Blocks:
@@ -118,6 +124,11 @@ class Blocks:
             case _:
                 assert_never(event)
         return block
+
+    def ended(self) -> list[Block]:
+        """Return the blocks that can be ended, now that another has begun: they end in the order in which they began."""
+        before = (block for block in self._list[:-1] if block.is_open)
+        return list(takewhile(lambda block: block.is_whole, before))
 
     def untold(self, calls: tuple[ToolCall, ...]) -> list[ToolCallDelta]:
         """Return the pieces that are missing of the calls that an answer ends with."""
