@@ -27,7 +27,6 @@ from __future__ import annotations
 from base64 import b64encode
 from collections.abc import Iterable
 from typing import Any, ClassVar
-from urllib.parse import quote
 
 import msgspec
 
@@ -41,12 +40,12 @@ from veyra.wire.calls import as_object, parse
 from veyra.wire.failures import Origin
 from veyra.wire.gemini_answer import NAME, ContentStream, ContentWhole
 from veyra.wire.gemini_errors import reported
+from veyra.wire.gemini_names import resource
 
 LEVELS = ("minimal", "low", "medium", "high", "xhigh")
 UNSEALED = b64encode(b"skip_thought_signature_validator").decode("ascii")
 """The signature for a call that no Gemini model made (Google, "Thought signatures", section on other models' calls)."""
 
-_COLLECTIONS = frozenset({"models", "tunedModels"})
 _NOTHING = Text("")
 """A part without text is refused by this API, and says nothing."""
 _MODES = {"auto": "AUTO", "none": "NONE", "required": "ANY"}
@@ -109,13 +108,8 @@ def _origin(head: Head, flags: Flags) -> Origin:
 
 
 def _path(request: Request) -> str:
-    """Return the path: a model's name is one segment of it, whatever it holds, after the collection it may name."""
-    model = request.model or ""
-    collection, slash, name = model.partition("/")
-    if not slash or collection not in _COLLECTIONS:
-        collection, name = "models", model
     method = "streamGenerateContent?alt=sse" if request.stream else "generateContent"
-    return f"/v1beta/{collection}/{quote(name, safe='')}:{method}"
+    return f"/v1beta/{resource(request.model or '')}:{method}"
 
 
 # ---------------------------------------------------------------------------------------------- contents
