@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 import shutil
 import signal
 from pathlib import Path
@@ -218,6 +219,20 @@ async def test_a_state_that_does_not_prove_itself_is_not_believed(tmp_path: Path
     await filled(tmp_path, 1)
     assert verify(tmp_path).ok
     assert verify(tmp_path).checkpoint_size == verify(tmp_path).size
+
+
+@pytest.mark.parametrize(
+    "change", [{"segment": 9}, {"offset": 0, "crc": 0}, {"offset": 10**9}, {"crc": 1}, {"offset": -1}, {"peaks": []}]
+)
+async def test_a_state_that_is_about_other_bytes_is_not_believed(tmp_path: Path, change: dict[str, int]) -> None:
+    """A state whose place or CRC is not that of the segment is left aside, and written anew."""
+    await filled(tmp_path, 3)
+    state = json.loads((tmp_path / "state").read_bytes())
+    (tmp_path / "state").write_text(json.dumps(state | change))
+    await filled(tmp_path, 1)
+    assert verify(tmp_path).ok
+    assert verify(tmp_path).size == 12
+    assert json.loads((tmp_path / "state").read_bytes())["size"] == 12
 
 
 async def test_a_broken_checkpoint_refuses_and_a_missing_one_does_not(tmp_path: Path) -> None:

@@ -72,8 +72,10 @@ async def test_a_good_log_is_good(log: Path) -> None:
     assert report.root == tree.root().hex()
 
 
-async def test_every_flipped_byte_is_found_and_named(log: Path) -> None:
+async def test_every_flipped_byte_is_found_and_named(tmp_path: Path) -> None:
     """A bit flipped in any byte of the segment is a problem in that file, at that frame's offset and number."""
+    log = tmp_path
+    await filled(log, 1)
     good = _segment(log).read_bytes()
     frames = _frames(log)
     for position in range(len(good)):

@@ -7,6 +7,9 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from zlib import crc32
+
+_PIECE = 1 << 20
 
 if sys.platform == "darwin":
     import fcntl
@@ -55,6 +58,17 @@ def write_all(fd: int, data: bytes) -> int:
     while written < len(data):
         written += os.write(fd, view[written:])
     return written
+
+
+def checksum(fd: int, begin: int, end: int, crc: int = 0) -> int:
+    """Return the CRC-32 of the file's bytes from `begin` to `end`, going on from `crc`, that of what is before."""
+    while begin < end:
+        piece = os.pread(fd, min(_PIECE, end - begin), begin)
+        if not piece:
+            break
+        crc = crc32(piece, crc)
+        begin += len(piece)
+    return crc
 
 
 @contextlib.contextmanager

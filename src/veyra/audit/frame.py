@@ -127,26 +127,29 @@ class Scan:
             return header
         if header.seq != self.seq:
             return f"a frame with the number {header.seq}"
-        if self.offset + header.size > self._end:
+        if self.offset + OVERHEAD + header.leaf_size + header.blobs_size > self._end:
             return "a frame that is cut short"
         return self._body(header)
 
     def _body(self, header: _Header) -> Frame | str:
-        end = self.offset + header.size
-        at = self.offset + HEADER_SIZE
-        leaf = self._bytes(at, header.leaf_size)
-        if crc32(leaf) != header.leaf_crc:
-            return "a leaf that does not agree with its CRC"
-        at += header.leaf_size
+        seq, leaf_size, blobs_size, leaf_crc, blobs_crc, check = header
+        size = OVERHEAD + leaf_size + blobs_size
+        end = self.offset + size
+        trailer = _TRAILER.pack(size, check, END)
         blobs = None
         if self._with_blobs:
-            blobs = self._bytes(at, header.blobs_size)
-            if crc32(blobs) != header.blobs_crc:
-                return "bodies that do not agree with their CRC"
-        trailer = self._bytes(end - _TRAILER.size, _TRAILER.size)
-        if trailer != _TRAILER.pack(header.size, header.crc, END):
+            payload = self._bytes(self.offset + HEADER_SIZE, size - HEADER_SIZE)
+            leaf, blobs, found = payload[:leaf_size], payload[leaf_size : -len(trailer)], payload[-len(trailer) :]
+        else:
+            leaf = self._bytes(self.offset + HEADER_SIZE, leaf_size)
+            found = self._bytes(end - len(trailer), len(trailer))
+        if crc32(leaf) != leaf_crc:
+            return "a leaf that does not agree with its CRC"
+        if blobs is not None and crc32(blobs) != blobs_crc:
+            return "bodies that do not agree with their CRC"
+        if found != trailer:
             return "a trailer that does not agree with its header"
-        return Frame(header.seq, self.offset, end, leaf, blobs)
+        return Frame(seq, self.offset, end, leaf, blobs)
 
     def _bytes(self, offset: int, size: int) -> bytes:
         """Return `size` bytes at `offset`, fewer where the range ends first; read ahead in large pieces."""

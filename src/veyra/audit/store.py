@@ -30,8 +30,9 @@ from typing import Final, NamedTuple, NoReturn
 from veyra.audit import quarantine, saved, segment, sessions
 from veyra.audit.checkpoint import Checkpoint
 from veyra.audit.entry import Sealed, new_id
-from veyra.audit.files import created, make_folder, sync_data, write_all
+from veyra.audit.files import checksum, created, make_folder, sync_data, write_all
 from veyra.audit.frame import Scan, encode
+from veyra.audit.saved import State
 from veyra.audit.segment import Head
 from veyra.audit.sessions import Claim
 from veyra.audit.tree import Tree, leaf_hash
@@ -81,6 +82,7 @@ class Store:
         self._offset = 0
         self._tree = Tree()
         self._durable = _Mark(0, Tree())
+        self._summed = (0, 0)
         self._pending: list[Placed] = []
         self._doubtful: dict[int, Placed] = {}
         self._poisoned = False
@@ -169,21 +171,25 @@ class Store:
         self._enter(len(segment.listed(self._directory)) - 1)
         if known is not None and known.origin != self.origin:
             self._refuse("its checkpoint is of another log")
-        tree = saved.read_tree(self._directory, known)
-        jump = tree if tree is not None and tree.size > self._head.first else None
-        scan = Scan(self._fd, self._offset, os.fstat(self._fd).st_size, self._head.first)
+        end = os.fstat(self._fd).st_size
+        state = saved.read_state(self._directory, known)
+        if state is not None and self._is_here(state, end):
+            self._offset, self._tree = state.offset, state.tree
+            self._summed = (state.offset, state.crc)
+        scan = Scan(self._fd, self._offset, end, self._tree.size)
         for frame in scan:
-            if jump is None:
-                self._tree.append(leaf_hash(frame.leaf))
-            elif frame.seq + 1 == jump.size:
-                self._tree, jump = jump, None
+            self._tree.append(leaf_hash(frame.leaf))
             if known is not None and self._tree.size == known.size and self._tree.root() != known.root:
                 self._refuse("its entries do not give the root of its checkpoint")
         if scan.damage is not None and known is not None and scan.seq < known.size:
             self._refuse_damage(scan)
-        if jump is not None:
-            self._refuse(f"it ends at entry {scan.seq}, but its checkpoint is over {jump.size}")
         self._offset = scan.offset
+
+    def _is_here(self, state: State, end: int) -> bool:
+        """Tell whether a saved state is about this segment, and its bytes are still those of then."""
+        if state.segment != self._head.index or not self._offset <= state.offset <= end:
+            return False
+        return checksum(self._fd, 0, state.offset) == state.crc
 
     # ------------------------------------------------------------------------------------------ appending
 
@@ -259,12 +265,13 @@ class Store:
             OSError: it cannot be written; the log itself is as good as before.
             AuditCorruptError: something else stands in the checkpoint's place, and stays there.
         """
-        tree = self._durable.tree
+        offset, tree = self._durable
+        self._summed = (offset, checksum(self._fd, self._summed[0], offset, self._summed[1]))
         with self._locked():
             known = self._read_checkpoint()
             point = signed or Checkpoint(self.origin, tree.size, tree.root())
             if point.size == tree.size and _replaces(point, known):
-                saved.write(self._directory, point, tree)
+                saved.write(self._directory, point, State(tree, self._head.index, *self._summed))
         self._checkpointed = tree.size
 
     # ------------------------------------------------------------------- the log's end (the lock is held)
@@ -401,6 +408,7 @@ class Store:
         self._next = segment.path(self._directory, index + 1)
         self._tree = self._head.tree()
         self._durable = _Mark(self._offset, self._tree.copy())
+        self._summed = (0, 0)
         self._poisoned = False
 
     # -------------------------------------------------------------------------------------------- other
