@@ -7,6 +7,9 @@ What is checked, level by level (each includes those before it):
     semantics   every leaf is well-formed; the running numbers of each session have no gap and no repeat; no outcome
                 without its intent before it, and at most one for each
     bodies      every body is whole (CRC) and what its leaf commits to
+    anchors     there is something outside the directory to compare with, so that a tail that was cut would show
+
+What was kept elsewhere (`anchors.Anchors`) is compared with at every level, and the checkpoint's signature verified.
 
 What cannot be seen from inside a directory: that a tail was cut off together with the checkpoint over it, or that
 all of it was written anew. For that, compare with a checkpoint or a receipt that was kept elsewhere.
@@ -22,6 +25,7 @@ from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias
 
 from veyra.audit import checkpoint, saved, segment
+from veyra.audit.anchors import NOTHING, Anchors, Comparison
 from veyra.audit.checkpoint import Checkpoint
 from veyra.audit.entry import CLOSE, INTENT, OUTCOME, RECOVERY, commit, parse, parse_blobs
 from veyra.audit.frame import Frame
@@ -29,8 +33,8 @@ from veyra.audit.tree import Tree, leaf_hash
 from veyra.audit.walk import Fault, Walk
 from veyra.errors import AuditError
 
-Level: TypeAlias = Literal["tree", "semantics", "bodies"]
-LEVELS: Final[tuple[Level, ...]] = ("tree", "semantics", "bodies")
+Level: TypeAlias = Literal["tree", "semantics", "bodies", "anchors"]
+LEVELS: Final[tuple[Level, ...]] = ("tree", "semantics", "bodies", "anchors")
 MAX_PROBLEMS: Final = 1_000
 """After so many problems checking stops: the log is not what it was."""
 
@@ -45,7 +49,8 @@ class Problem:
     """Something that is not as it was written: where, and what.
 
     Attributes:
-        code: `frame`, `segment`, `checkpoint`, `tree`, `leaf`, `session`, `pairing` or `body`.
+        code: `frame`, `segment`, `checkpoint`, `tree`, `leaf`, `session`, `pairing`, `body`, `key`, `signature` or
+            `anchor`.
         message: what is wrong, in a sentence without a full stop.
         file: within the log's directory; empty for a log in memory.
         offset: in bytes, None where the whole file is meant.
@@ -73,6 +78,10 @@ class Report:
         abandoned: outcomes that recovery wrote.
         problems: what is wrong, in the order it was met, at most `MAX_PROBLEMS`; empty for a good log.
         notices: what is worth knowing and no problem, a torn tail among it.
+        signed_by: the verifier key whose signature on the checkpoint was verified; None where there is none.
+        compared: what was kept outside the directory and compared with.
+        undecided: what could not be said, because a key or an anchor is missing.
+        gaps: losses that the log itself declares.
     """
 
     origin: str
@@ -88,6 +97,10 @@ class Report:
     bodies: int
     problems: tuple[Problem, ...]
     notices: tuple[str, ...]
+    signed_by: str | None = None
+    compared: tuple[str, ...] = ()
+    undecided: tuple[str, ...] = ()
+    gaps: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -95,17 +108,22 @@ class Report:
         return not self.problems
 
 
-def verify(directory: str | PathLike[str], *, level: Level = "bodies") -> Report:
+def verify(directory: str | PathLike[str], *, level: Level = "bodies", anchors: Anchors = NOTHING) -> Report:
     """Check the log in `directory`. Ends on any input, and raises no false alarm while others write to it.
+
+    Args:
+        directory: the log.
+        level: how far to check.
+        anchors: what was kept outside the directory. Without, that the log ends where it does is its own word.
 
     Raises:
         AuditError: there is no log, or it cannot be read (then nothing is known of it).
     """
     path = Path(directory)
     try:
-        report = _verify(path, level)
+        report = _verify(path, level, anchors)
         # A reader may come upon a torn tail just as it is set aside. What is really wrong is wrong twice.
-        return report if report.ok else _verify(path, level)
+        return report if report.ok else _verify(path, level, anchors)
     except OSError as error:
         msg = f"the audit log at {path} cannot be read: {error.strerror or error}"
         raise AuditError(msg) from error
@@ -113,16 +131,17 @@ def verify(directory: str | PathLike[str], *, level: Level = "bodies") -> Report
 
 def verify_memory(origin: str, entries: Sequence[tuple[bytes, bytes]]) -> Report:
     """Check a log in memory, given as leaf and blobs of each entry, as `verify` checks one on disk."""
-    check = _Check("bodies")
+    check = _Check("bodies", NOTHING)
+    check.expect(None, origin)
     for seq, (leaf, blobs) in enumerate(entries):
         check.entry(Frame(seq, 0, 0, leaf, blobs), "")
     return check.report(origin, None, 0)
 
 
-def _verify(path: Path, level: Level) -> Report:
-    check = _Check(level)
+def _verify(path: Path, level: Level, anchors: Anchors) -> Report:
+    check = _Check(level, anchors)
     known = _checkpoint(path, check)  # read first: the segments can then only be ahead of it
-    walk = Walk(path, blobs=level == "bodies")
+    walk = Walk(path, blobs=check.with_bodies)
     if not walk.heads and walk.unread is None and known is None and not check.is_wrong:
         msg = f"there is no audit log at {path}"
         raise AuditError(msg)
@@ -160,8 +179,11 @@ def _name(directory: Path, file: Path) -> str:
 class _Check:
     """The state of one verification."""
 
-    def __init__(self, level: Level) -> None:
+    def __init__(self, level: Level, anchors: Anchors) -> None:
         self._level: Level = level
+        self.with_bodies = level in {"bodies", "anchors"}
+        self._anchors = anchors
+        self._comparison: Comparison
         self._tree = Tree()
         self._known: Checkpoint | None = None
         self._next: dict[str, int] = {}
@@ -189,6 +211,9 @@ class _Check:
         self._known = known
         if known is not None and origin and known.origin != origin:
             self.problem("checkpoint", "the checkpoint is of another log", checkpoint.FILE)
+        self._comparison = Comparison(
+            self._anchors, origin, known, lambda code, message, file, seq: self.problem(code, message, file, None, seq)
+        )
         self._compare_root()
 
     def head(self, head: segment.Head, file: str) -> None:
@@ -198,8 +223,10 @@ class _Check:
 
     def entry(self, frame: Frame, file: str) -> None:
         """Check one entry at every level asked for."""
-        self._tree.append(leaf_hash(frame.leaf))
+        digest = leaf_hash(frame.leaf)
+        self._tree.append(digest)
         self._compare_root()
+        self._comparison.entry(frame.seq, frame.leaf, digest, self._tree)
         if self._level == "tree":
             return
         try:
@@ -209,7 +236,7 @@ class _Check:
             return
         for code, message in self._semantics(leaf, frame.seq):
             self.problem(code, message, file, frame.offset, frame.seq)
-        if self._level == "bodies":
+        if self.with_bodies:
             for message in self._check_bodies(leaf, frame.blobs or b""):
                 self.problem("body", message, file, frame.offset, frame.seq)
 
@@ -228,9 +255,17 @@ class _Check:
         elif short and self._known is not None:
             message = f"the log ends at entry {size}, but its checkpoint is over {self._known.size}"
             self.problem("checkpoint", message, checkpoint.FILE)
+        if fault is None or fault.torn:
+            self._comparison.end(size)
 
     def report(self, origin: str, known: Checkpoint | None, segments: int) -> Report:
         """Sum up."""
+        seen = self._comparison
+        undecided = (
+            []
+            if self._anchors or self._level != "anchors"
+            else ["there is no checkpoint and no receipt from elsewhere"]
+        )
         return Report(
             origin=origin,
             level=self._level,
@@ -244,7 +279,11 @@ class _Check:
             abandoned=self._abandoned,
             bodies=self._bodies,
             problems=tuple(self._problems),
-            notices=(*self._notices, NO_ANCHOR),
+            notices=(*self._notices, *([] if self._anchors.show_the_end else [NO_ANCHOR])),
+            signed_by=None if seen.signed_by is None else seen.signed_by.text,
+            compared=(*self._anchors.points, *self._anchors.receipts),
+            undecided=(*seen.undecided, *undecided),
+            gaps=tuple(seen.gaps),
         )
 
     def _compare_root(self) -> None:

@@ -8,13 +8,18 @@ from pathlib import Path
 import click
 
 from veyra.audit import Problem, Report, verify
+from veyra.audit.anchors import Anchors, parse_verifier, read_checkpoint, read_receipt, usual
+from veyra.audit.keys import Places
 from veyra.audit.verify import LEVELS, Level
 from veyra.cli import show
 from veyra.cli.audit.directory import directory_option
 from veyra.cli.failure import Failure
 from veyra.errors import AuditError
 
-ALTERED = 1
+ALTERED, UNDECIDED, GAPS = 1, 2, 3
+
+
+_PATH = click.Path(path_type=Path)
 
 
 class Undecided(Failure):
@@ -28,31 +33,67 @@ class Undecided(Failure):
 @click.option(
     "--level",
     type=click.Choice(LEVELS),
-    default=LEVELS[-1],
+    default="bodies",
     show_default=True,
     help="How far to check; each level includes those before it.",
 )
+@click.option(
+    "--key", "texts", metavar="VERIFIER", multiple=True, help="A verifier key of the log, known from elsewhere."
+)
+@click.option("--head", "heads", metavar="DIR", type=_PATH, help="Where what was signed last is kept, if elsewhere.")
+@click.option("--checkpoint", "points", metavar="FILE", type=_PATH, multiple=True, help="A checkpoint kept elsewhere.")
+@click.option("--receipt", "receipts", metavar="FILE", type=_PATH, multiple=True, help="A receipt, kept as JSON.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as one JSON object.")
 @click.pass_context
-def command(ctx: click.Context, *, directory: Path, level: Level, as_json: bool) -> None:
-    """Check that the log is whole and unaltered.
+def command(
+    ctx: click.Context,
+    *,
+    directory: Path,
+    level: Level,
+    texts: tuple[str, ...],
+    heads: Path | None,
+    points: tuple[Path, ...],
+    receipts: tuple[Path, ...],
+    as_json: bool,
+) -> None:
+    """Check that the log is whole and unaltered, and agrees with what was kept elsewhere.
 
-    Exit status: 0 it is, 1 it was altered or damaged, 2 that cannot be said (there is no log, or it cannot be read).
+    Exit status: 0 it is, 1 it was altered or damaged, 2 that cannot be said (there is no log, or a key or an anchor is
+    missing), 3 it is, but for losses that the log itself declares.
 
     \b
     Example:
       veyra audit verify
+      veyra audit verify --level anchors --checkpoint last-month.txt
     """  # noqa: D301  (\b keeps the lines of the example)
     try:
-        report = verify(directory, level=level)
+        report = verify(directory, level=level, anchors=_anchors(directory, texts, heads, points, receipts))
     except AuditError as error:
         raise Undecided(error.message) from None
     if as_json:
         show.record({"ok": report.ok, **asdict(report)})
     else:
         _print(report, directory)
+    ctx.exit(_status(report))
+
+
+def _anchors(
+    directory: Path, texts: tuple[str, ...], heads: Path | None, points: tuple[Path, ...], receipts: tuple[Path, ...]
+) -> Anchors:
+    own = usual(directory, Places(heads=heads))
+    return Anchors(
+        keys=(*own.keys, *map(parse_verifier, texts)),
+        points={**own.points, **{str(path): read_checkpoint(path) for path in points}},
+        receipts={str(path): read_receipt(path) for path in receipts},
+    )
+
+
+def _status(report: Report) -> int:
     if not report.ok:
-        ctx.exit(ALTERED)
+        return ALTERED
+    if report.undecided:
+        return UNDECIDED
+    return GAPS if report.gaps else 0
 
 
 def _print(report: Report, directory: Path) -> None:
@@ -66,14 +107,22 @@ def _print(report: Report, directory: Path) -> None:
             "root": report.root,
             "attempts": f"{report.intents:,}: {report.outcomes:,} with an outcome, {report.open:,} open, "
             f"{report.abandoned:,} abandoned",
-            "bodies": f"{report.bodies:,}" if report.level == "bodies" else "not checked",
+            "bodies": f"{report.bodies:,}" if report.level in {"bodies", "anchors"} else "not checked",
+            "signed by": report.signed_by or "nobody whose key is known",
+            "compared with": ", ".join(report.compared) or "nothing outside the directory",
         }
     )
     for notice in report.notices:
         show.line(f"  note: {notice}")
+    for gap in report.gaps:
+        show.line(f"  declared: {gap}", "yellow")
+    for reason in report.undecided:
+        show.line(f"  not known: {reason}", "yellow")
     for problem in report.problems:
         show.line(f"  {_where(problem)}: {problem.message}", "red")
-    if report.ok:
+    if report.ok and report.undecided:
+        show.line("NOT KNOWN: nothing is wrong in itself, but that does not answer what was asked.", "yellow")
+    elif report.ok:
         show.line("OK: every entry that was checked is whole, unaltered and in its place.", "green")
     else:
         show.line(f"NOT OK: {len(report.problems):,} {'problem' if len(report.problems) == 1 else 'problems'}.", "red")
