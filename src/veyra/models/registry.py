@@ -21,6 +21,7 @@ from veyra.models.base import BaseModelBackend
 from veyra.models.endpoints import ENDPOINTS
 from veyra.models.gate import Gate
 from veyra.models.request import MAX_PROMPT_BYTES, near
+from veyra.types import Secret
 
 GROUP = "veyra.backends"
 """The entry-point group: `[project.entry-points."veyra.backends"]`, `name = "package.module:Class"`."""
@@ -46,6 +47,10 @@ def get_backend(name: str, *, audit: Audit = None, max_prompt_bytes: int = MAX_P
         UnknownBackendError: nothing has that name; the message lists the names nearest to it.
         InvalidRequestError: the backend does not take one of the options, or `audit` is of another type.
     """
+    key = options.get("api_key")
+    if isinstance(key, str) and name in ENDPOINTS and name not in _registered:
+        options["api_key"] = Secret(key)
+        del key  # a traceback may show the variables of this frame
     factory = _factory(name)
     _check_options(name, factory, options)
     backend = factory(**options)

@@ -9,14 +9,15 @@ from dataclasses import replace
 from functools import lru_cache
 from importlib import import_module
 from os import PathLike
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import SplitResult, urlsplit
 
 from veyra import environ
-from veyra.errors import AuthenticationError, InvalidRequestError, ProviderError
+from veyra.errors import AuthenticationError, InvalidRequestError, MalformedResponseError, ProviderError
 from veyra.models.adapt import OnUnsupported, adapt
 from veyra.models.base import Exchange
 from veyra.models.endpoints import Api, Endpoint
+from veyra.models.entries import masked
 from veyra.models.facts import FactRow, ModelFacts, fitted, lookup
 from veyra.models.gate import EventBackend
 from veyra.transport.base import Incoming, Outgoing, Transport
@@ -25,6 +26,8 @@ from veyra.wire.base import Dialect, Flags
 
 FAILURE_BODY_LIMIT = 1024 * 1024
 """Bytes of an error's body that are read at most."""
+PAGE_LIMIT = 100
+"""Pages of a list of models that are read at most."""
 
 _DRAIN_SECONDS = 0.1
 _DRAIN_BYTES = 64 * 1024
@@ -71,12 +74,14 @@ class WireBackend(EventBackend):
         client_key: str | PathLike[str] | None = None,
         proxy: str | None = None,
     ) -> None:
+        self._api_key = api_key = _secret(api_key)  # from here on no local variable of a traceback holds it
         self.name = endpoint.name
         self.endpoint = endpoint
         self.model = model
+        self.base_url: str | None = None
         self.base_url = _base_url(endpoint, base_url)
-        self._api_key = _secret(api_key)
-        self._dialect = _dialect(_spoken(endpoint, api, self.base_url))
+        self._spoken = _spoken(endpoint, api, self.base_url)
+        self._dialect = _part(self._spoken, Dialect)  # type: ignore[type-abstract]  # one of its classes is made
         self._flags = endpoint.flags if api_version is None else replace(endpoint.flags, api_version=api_version)
         self._facts = tuple(facts)
         self._on_unsupported: OnUnsupported = on_unsupported
@@ -155,6 +160,111 @@ class WireBackend(EventBackend):
         if finish is not None:
             yield finish
 
+    def prepare_embedding(self, request: EmbedRequest) -> Exchange:
+        """Encode the request for vectors: from here on its bytes are fixed.
+
+        Raises:
+            AuthenticationError: no key was given; the message names the variable.
+            InvalidRequestError: no model was named, or the format cannot say what was asked for.
+            UnsupportedParameterError: the vendor has no embeddings.
+        """
+        self._named(request.model)
+        if self.endpoint.embeddings is None:
+            return super().prepare_embedding(request)
+        form = _part(self.endpoint.embeddings, Embedding)  # type: ignore[type-abstract]
+        encoded = form.encode(request, self._flags)
+        return self._exchange(encoded, form.name, request.timeout, prefix=self.endpoint.version_path)
+
+    async def embedding(self, request: EmbedRequest, exchange: Exchange) -> Embedded:
+        """Send what `prepare_embedding` fixed and read what comes."""
+        if self.endpoint.embeddings is None:
+            return await super().embedding(request, exchange)
+        head, body = await self._whole(exchange)
+        return _part(self.endpoint.embeddings, Embedding).decode(head, body, self._flags)  # type: ignore[type-abstract]
+
+    def prepare_counting(self, request: Request) -> Exchange | None:
+        """Encode the request for a count of tokens, where the vendor counts them for the dialect that is spoken.
+
+        Raises:
+            AuthenticationError: no key was given; the message names the variable.
+            InvalidRequestError: no model was named, or the format cannot say what was asked for.
+        """
+        place = self.endpoint.counting.get(self._spoken)
+        if place is None:
+            return None
+        form = _part(place, Counting)  # type: ignore[type-abstract]
+        asked, _, flags = self._fitted(prompt_only(request))
+        return self._exchange(form.encode(asked, flags), form.name, request.timeout)
+
+    async def counting(self, request: Request, exchange: Exchange) -> TokenCount:  # noqa: ARG002  (its bytes are fixed)
+        """Send what `prepare_counting` fixed and read what comes."""
+        if exchange.outgoing is None:
+            raise AssertionError
+        head, body = await self._whole(exchange)
+        form = _part(self.endpoint.counting[self._spoken], Counting)  # type: ignore[type-abstract]
+        route = urlsplit(exchange.outgoing.url).path
+        return TokenCount(
+            tokens=form.decode(head, body, self._flags), estimated=False, source=f"{self._flags.provider} {route}"
+        )
+
+    async def models(self, *, details: bool = False) -> tuple[ModelInfo, ...]:
+        """Ask for the list of models, all of its pages; see `BaseModelBackend.models`.
+
+        Raises:
+            MalformedResponseError: it has more than `PAGE_LIMIT` pages, or is not what the format says.
+            ProviderError: it could not be had.
+        """
+        key = self._key()
+        secrets = () if key is None else (key,)
+        try:
+            form = _part(self.endpoint.inventory, Inventory)  # type: ignore[type-abstract]
+            found = await self._listed(form, key)
+            return tuple([await self._detailed(form, model, key) for model in found]) if details else tuple(found)
+        except ProviderError as error:
+            error.provider = error.provider or self._flags.provider
+            masked(error, secrets)
+            raise
+
+    async def _listed(self, form: Inventory, key: Secret | None) -> list[ModelInfo]:
+        found: list[ModelInfo] = []
+        question: Question | None = form.first(self._flags)
+        for _ in range(PAGE_LIMIT):
+            if question is None:
+                return found
+            page = form.page(*await self._ask(question, key, prefix=self.endpoint.version_path), self._flags)
+            found += page.models
+            question = page.following
+        msg = f"{self.name}: the list of models goes on after {PAGE_LIMIT} pages"
+        raise MalformedResponseError(msg)
+
+    async def _detailed(self, form: Inventory, model: ModelInfo, key: Secret | None) -> ModelInfo:
+        question = form.details(model, self._flags)
+        return model if question is None else form.detailed(model, *await self._ask(question, key), self._flags)
+
+    async def _ask(self, question: Question, key: Secret | None, *, prefix: str = "") -> tuple[Head, bytes]:
+        """Ask for what is free and not recorded."""
+        outgoing = Outgoing(
+            method=question.method,
+            url=self._url(prefix + question.path),
+            headers=question.headers,
+            secret_headers=self._auth(key),
+            body=question.body,
+            connect_timeout=_HEALTH_TIMEOUT,
+        )
+        return await self._whole(Exchange(provider=self._flags.provider, outgoing=outgoing))
+
+    async def _whole(self, exchange: Exchange) -> tuple[Head, bytes]:
+        """Send what an exchange holds and return its answer, whole."""
+        if exchange.outgoing is None:
+            raise AssertionError
+        async with self._connection().open(exchange.outgoing) as incoming:
+            exchange.answered(incoming.head)
+            if incoming.head.status >= 300:  # no redirect is followed: it would carry the key elsewhere
+                raise await self._failure(incoming, exchange)
+            async for data in incoming.chunks():
+                exchange.received(data)
+        return incoming.head, b"".join(exchange.body)
+
     async def health_check(self) -> bool:
         """Ask the endpoint's free inventory route; True when it answers with success."""
         try:
@@ -175,6 +285,46 @@ class WireBackend(EventBackend):
         """Close the connections that are held on the running event loop."""
         if self._transport is not None:
             await self._transport.aclose()
+
+    def _named(self, model: str | None) -> str:
+        if model is None:
+            msg = f"{self.name}: no model named; pass model=... to get_backend() or to the call"
+            raise InvalidRequestError(msg, provider=self._flags.provider)
+        return model
+
+    def _fitted(self, request: Request) -> tuple[Request, tuple[ModelWarning, ...], Flags]:
+        """Return a request as its model can honour it, what was changed, and the flags for that model."""
+        provider, version = self._flags.provider, self._flags.api_version
+        known = lookup(provider, self._named(request.model), api_version=version, own=self._facts)
+        request, warnings = adapt(request, known, self._on_unsupported)
+        return request, warnings, fitted(self._flags, known)
+
+    def _exchange(
+        self,
+        encoded: Encoded,
+        dialect: str,
+        timeout: Timeouts | None,
+        warnings: tuple[ModelWarning, ...] = (),
+        *,
+        prefix: str = "",
+    ) -> Exchange:
+        key = self._key()
+        outgoing = Outgoing(
+            method="POST",
+            url=self._url(prefix + encoded.path),
+            headers=encoded.headers,
+            secret_headers=self._auth(key),
+            body=encoded.body,
+            connect_timeout=(timeout or _DEFAULT_TIMEOUTS).connect,
+        )
+        return Exchange(
+            provider=self._flags.provider,
+            outgoing=outgoing,
+            dialect=dialect,
+            applied=encoded.applied,
+            warnings=warnings,
+            secrets=() if key is None else (key,),
+        )
 
     async def _failure(self, incoming: Incoming, exchange: Exchange) -> ProviderError:
         size = 0
@@ -223,12 +373,16 @@ class WireBackend(EventBackend):
 
 
 def _secret(key: object) -> Secret | None:
-    if key is None or isinstance(key, Secret):
-        return key
-    if not isinstance(key, str) or not key.strip():
-        msg = f"api_key is a non-empty str, not {'an empty one' if isinstance(key, str) else type(key).__name__}"
+    if key is None:
+        return None
+    if not isinstance(key, Secret | str):
+        msg = f"api_key is a non-empty str, not {type(key).__name__}"
         raise InvalidRequestError(msg)
-    return Secret(key.strip())
+    value = (key.reveal() if isinstance(key, Secret) else key).strip()
+    if not value:
+        msg = "api_key is a non-empty str, not an empty one"
+        raise InvalidRequestError(msg)
+    return Secret(value)
 
 
 async def _drain(chunks: AsyncIterator[bytes], exchange: Exchange) -> None:
@@ -289,9 +443,10 @@ def _parsed(url: str) -> SplitResult | None:
     return where if usable else None
 
 
-def _dialect(place: str) -> Dialect:
+def _part(place: str, kind: type[_T]) -> _T:
+    """Return a new object of the class at a place (`module:class`)."""
     module, _, name = place.partition(":")
-    dialect = getattr(import_module(module), name)()
-    if not isinstance(dialect, Dialect):
+    part = getattr(import_module(module), name)()
+    if not isinstance(part, kind):
         raise TypeError(place)
-    return dialect
+    return part
