@@ -68,7 +68,7 @@ async def test_a_key_shows_nowhere(
     """No failure shows the key: not in the error, not in a frame of its traceback, not on a stream, not in a file."""
     play = FAILURES[failure]
     async with Loopback(_echo if play is None else lambda _: play) as server:
-        wait = 1 if failure == "stall" else 10
+        wait = 0.5 if failure == "stall" else 10
         error = await _call(name, server.url, tmp_path / "log", stream=stream, timeout=wait)
         assert any(KEY in value for request in server.requests for value in request.headers.values())
     shown = _seen(error) + "".join(capfd.readouterr())

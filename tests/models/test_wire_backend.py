@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from decimal import Decimal
+from pathlib import Path
 from typing import Any, Literal
 
 import pytest
@@ -12,6 +13,7 @@ import pytest
 import virtual
 from veyra import AuditLog, get_backend
 from veyra.errors import (
+    AuditUnavailableError,
     AuthenticationError,
     CallTimeoutError,
     ConnectionFailedError,
@@ -363,6 +365,24 @@ async def test_an_endless_answer_is_bounded(monkeypatch: pytest.MonkeyPatch) -> 
     assert caught.value.partial.startswith("Hellolo")
     assert _status(log) == ["error"]
     assert transport.left_early == 1
+
+
+@pytest.mark.parametrize("place", ["file", "below a file", "/proc/veyra-log"])
+@pytest.mark.parametrize("stream", [False, True])
+async def test_without_a_log_nothing_leaves(place: str, stream: bool, tmp_path: Path) -> None:
+    """Where the log cannot be written, the call is refused in words that name the place, and nothing is sent."""
+    (tmp_path / "file").write_text("not a directory")
+    log = {"file": tmp_path / "file", "below a file": tmp_path / "file" / "log"}.get(place, Path(place))
+    transport = ScriptedTransport([Answer(headers=JSON, chunks=[WHOLE["openai"]])])
+    backend = get_backend("openai", model="m", api_key=KEY, transport=transport, audit=log, api="chat")
+    with pytest.raises(AuditUnavailableError, match=str(log)):
+        if stream:
+            async with backend.stream("Hi") as reply:
+                async for _ in reply:
+                    pass
+        else:
+            await backend.generate("Hi")
+    assert not transport.sent
 
 
 async def test_cancelling_closes_the_connection() -> None:
