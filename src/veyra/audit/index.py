@@ -172,9 +172,12 @@ def _copy(file: Path) -> sqlite3.Connection:
 
     file.stat()
     copy = _private()
-    source = sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True, timeout=_WAIT_SECONDS)
+    name = f"{file.absolute().as_uri()}?mode=ro"
+    source = sqlite3.connect(name, uri=True, timeout=_WAIT_SECONDS, isolation_level=None)
     try:
-        source.backup(copy)
+        source.execute("BEGIN")
+        source.execute("SELECT count(*) FROM sqlite_master").fetchone()  # waits, and then keeps others from writing,
+        source.backup(copy)  # which waits without an end
     except BaseException:
         copy.close()
         raise
@@ -395,7 +398,7 @@ _OUTCOME: Final = (
 def _compare(found: sqlite3.Connection, directory: Path) -> Iterator[Disagreement]:
     version = _version(found)
     if version != VERSION:
-        if version or found.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
+        if version or found.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
             yield Disagreement(None, f"it is an index of version {version}, not {VERSION}")
         return
     (state,) = found.execute("PRAGMA integrity_check(1)").fetchone()
