@@ -13,12 +13,15 @@ from collections.abc import AsyncGenerator, Mapping
 from types import TracebackType
 from typing import Any, Self, Unpack
 
-from veyra.errors import BackendError, MalformedResponseError
+from veyra.errors import BackendError, MalformedResponseError, UnsupportedParameterError
 from veyra.models.request import given_options
 from veyra.transport.base import Head, Outgoing
 from veyra.types import (
+    Embedded,
+    EmbedRequest,
     Event,
     Finish,
+    ModelInfo,
     ModelResponse,
     ModelWarning,
     Options,
@@ -26,6 +29,7 @@ from veyra.types import (
     Request,
     Secret,
     TextDelta,
+    TokenCount,
     ToolCallDelta,
     Usage,
 )
@@ -150,6 +154,47 @@ class BaseModelBackend(ABC):
             raise BackendError(msg, provider=self.name)
         for event in events_of(response):
             yield event
+
+    def prepare_embedding(self, request: EmbedRequest) -> Exchange:
+        """Return the exchange that a call for vectors would make, as `prepare` does for an answer.
+
+        Raises:
+            UnsupportedParameterError: the backend has no embeddings, as this default says.
+            ProviderError: the request cannot be made with this backend; nothing is recorded or sent.
+        """
+        msg = f"backend {self.name!r} has no embeddings: ask one that has"
+        raise UnsupportedParameterError(msg, provider=self.name, model=request.model)
+
+    async def embedding(self, request: EmbedRequest, exchange: Exchange) -> Embedded:  # noqa: ARG002
+        """Carry out an attempt and return the vectors. Called by the gate alone, after `prepare_embedding`."""
+        msg = f"backend {self.name!r} prepares calls for vectors and does not make them"
+        raise BackendError(msg, provider=self.name)
+
+    async def models(self, *, details: bool = False) -> tuple[ModelInfo, ...]:  # noqa: ARG002  (nothing to tell)
+        """Return what there is to ask; costs nothing, loads no model, is not recorded.
+
+        Args:
+            details: ask on for what the list does not tell, one request for each model, where the provider has it so.
+
+        Raises:
+            UnsupportedParameterError: the backend has no list, as this default says.
+            ProviderError: the list could not be had.
+        """
+        msg = f"backend {self.name!r} has no list of models"
+        raise UnsupportedParameterError(msg, provider=self.name)
+
+    def prepare_counting(self, request: Request) -> Exchange | None:  # noqa: ARG002  (nobody is asked)
+        """Return the exchange that counts the tokens of a prompt, or None where nobody counts and it is estimated.
+
+        Raises:
+            ProviderError: the request cannot be made with this backend; nothing is recorded or sent.
+        """
+        return None
+
+    async def counting(self, request: Request, exchange: Exchange) -> TokenCount:  # noqa: ARG002
+        """Carry out an attempt and return the count. Called by the gate alone, after `prepare_counting` gave an exchange."""
+        msg = f"backend {self.name!r} prepares counts of tokens and does not make them"
+        raise BackendError(msg, provider=self.name)
 
     async def aclose(self) -> None:  # noqa: B027  (a backend that holds nothing has nothing to close)
         """Close what the backend holds open. It can be called twice."""

@@ -16,6 +16,8 @@ Api: TypeAlias = Literal["chat", "responses"]
 
 CHAT = "veyra.wire.openai_chat:OpenAIChat"
 RESPONSES = "veyra.wire.openai_responses:OpenAIResponses"
+_ANTHROPIC = "veyra.wire.anthropic:Anthropic"
+_GEMINI = "veyra.wire.gemini:Gemini"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +36,11 @@ class Endpoint:
         key_required: without a key a call is refused before anything is sent.
         auth: how the key travels: `bearer` in `Authorization`, or as the value of the header named here.
         health_path: a GET that costs nothing and answers below 300 when the backend can serve.
+        embeddings: how vectors are asked for, as `module:class`; None where there are none.
+        inventory: how the list of models is asked for, as `module:class`.
+        counting: how tokens are counted, as `module:class`, by the dialect that is spoken; where there is none, they are
+            estimated.
+        version_path: what stands before the paths of embeddings and of the list, where the base URL lacks it.
         flags: what the endpoint does differently within its dialect.
     """
 
@@ -47,15 +54,17 @@ class Endpoint:
     key_required: bool = True
     auth: Literal["bearer", "x-api-key", "api-key", "x-goog-api-key"] = "bearer"
     health_path: str = "/models"
+    embeddings: str | None = "veyra.wire.openai_embeddings:OpenAIEmbeddings"
+    inventory: str = "veyra.wire.openai_models:OpenAIModels"
+    counting: Mapping[str, str] = field(default_factory=dict)
+    version_path: str = ""
     flags: Flags
 
 
 _BOTH: Mapping[Api, str] = {"chat": CHAT, "responses": RESPONSES}
 
 
-def _compatible(
-    name: str, provider: str, base_url: str | None, key_variable: str | None, flags: Flags | None = None
-) -> Endpoint:
+def _compatible(name: str, provider: str, base_url: str | None, key_variable: str | None) -> Endpoint:
     """Return the row of a vendor that speaks Chat Completions and differs in nothing else; local ones need no key."""
     return Endpoint(
         name=name,
@@ -63,7 +72,7 @@ def _compatible(
         base_url_variable=f"{name.upper().replace('-', '_')}_BASE_URL",
         key_variable=key_variable,
         key_required=key_variable is not None,
-        flags=flags or Flags(provider=provider),
+        flags=Flags(provider=provider),
     )
 
 
@@ -75,16 +84,20 @@ _ROWS = (
         base_url="https://api.openai.com/v1",
         base_url_variable="OPENAI_BASE_URL",
         key_variable="OPENAI_API_KEY",
-        flags=Flags(provider="openai", max_tokens_field="max_completion_tokens"),
+        counting={RESPONSES: "veyra.wire.openai_counting:ResponsesCounting"},
+        flags=Flags(provider="openai", max_tokens_field="max_completion_tokens", vectors="base64"),
     ),
     Endpoint(
         name="anthropic",
-        dialect="veyra.wire.anthropic:Anthropic",
+        dialect=_ANTHROPIC,
         base_url="https://api.anthropic.com",
         base_url_variable="ANTHROPIC_BASE_URL",
         key_variable="ANTHROPIC_API_KEY",
         auth="x-api-key",
         health_path="/v1/models",
+        embeddings=None,
+        inventory="veyra.wire.anthropic_models:AnthropicModels",
+        counting={_ANTHROPIC: "veyra.wire.anthropic_counting:AnthropicCounting"},
         # The newer version 2026-10-21 refuses sampling options on every model (wire facts, 0.1).
         flags=Flags(provider="anthropic", api_version="2023-06-01"),
     ),
@@ -96,16 +109,21 @@ _ROWS = (
         key_variable="OLLAMA_API_KEY",
         key_required=False,
         health_path="/api/version",
+        embeddings="veyra.wire.ollama_embeddings:OllamaEmbeddings",
+        inventory="veyra.wire.ollama_models:OllamaModels",
         flags=Flags(provider="ollama"),
     ),
     Endpoint(
         name="gemini",
-        dialect="veyra.wire.gemini:Gemini",
+        dialect=_GEMINI,
         base_url="https://generativelanguage.googleapis.com",
         base_url_variable="GOOGLE_GEMINI_BASE_URL",
         key_variable="GEMINI_API_KEY",
         auth="x-goog-api-key",
         health_path="/v1beta/models",
+        embeddings="veyra.wire.gemini_embeddings:GeminiEmbeddings",
+        inventory="veyra.wire.gemini_models:GeminiModels",
+        counting={_GEMINI: "veyra.wire.gemini_counting:GeminiCounting"},
         flags=Flags(provider="gcp.gemini"),
     ),
     Endpoint(
@@ -139,12 +157,15 @@ _ROWS = (
     _compatible("together", "together", "https://api.together.xyz/v1", "TOGETHER_API_KEY"),
     _compatible("fireworks", "fireworks", "https://api.fireworks.ai/inference/v1", "FIREWORKS_API_KEY"),
     _compatible("cerebras", "cerebras", "https://api.cerebras.ai/v1", "CEREBRAS_API_KEY"),
-    _compatible(
-        "perplexity",
-        "perplexity",
-        "https://api.perplexity.ai",
-        "PERPLEXITY_API_KEY",
-        Flags(provider="perplexity", done_marker=False),  # recorded streams end without [DONE]
+    Endpoint(
+        name="perplexity",
+        base_url="https://api.perplexity.ai",
+        base_url_variable="PERPLEXITY_BASE_URL",
+        key_variable="PERPLEXITY_API_KEY",
+        health_path="/v1/models",
+        version_path="/v1",  # answers are recorded without it, vectors and the list with it
+        # Recorded streams end without [DONE]; vectors come as signed bytes (Perplexity, "Embeddings", encoding formats).
+        flags=Flags(provider="perplexity", done_marker=False, vectors="int8"),
     ),
     _compatible("vllm", "vllm", "http://127.0.0.1:8000/v1", None),
     _compatible("lmstudio", "lmstudio", "http://127.0.0.1:1234/v1", None),

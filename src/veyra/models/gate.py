@@ -13,7 +13,7 @@ The rules, each of which the tests break once to see it hold:
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
 from datetime import UTC, datetime
 from types import TracebackType
@@ -23,15 +23,19 @@ from veyra import schema
 from veyra.audit import AuditLog
 from veyra.audit.entry import new_id
 from veyra.errors import IncompleteStreamError, InvalidRequestError, MalformedResponseError
-from veyra.models import record
+from veyra.models import record, whole
 from veyra.models.base import BaseModelBackend, Exchange
 from veyra.models.clock import Clock
-from veyra.models.entries import Asked, Entries
-from veyra.models.request import MAX_PROMPT_BYTES, build_request
+from veyra.models.entries import Asked, Entries, owned
+from veyra.models.estimate import estimate
+from veyra.models.request import MAX_PROMPT_BYTES, build_embed_request, build_request
 from veyra.policy import prices
 from veyra.types import (
+    EmbeddingResponse,
+    EmbedOptions,
     Event,
     Finish,
+    ModelInfo,
     ModelResponse,
     ModelWarning,
     Options,
@@ -41,9 +45,12 @@ from veyra.types import (
     Request,
     TextDelta,
     Timeouts,
+    TokenCount,
 )
 
 DEFAULT_TIMEOUTS = Timeouts()
+LIST_TIMEOUTS = Timeouts(first_token=None, between_events=None, total=60.0)
+"""For a list of models, all of its pages."""
 
 
 class Attempt:
@@ -262,6 +269,67 @@ class Gate(BaseModelBackend):
         """
         return Reply(self._attempt(prompt, options, stream=True))
 
+    async def embed(self, texts: str | Sequence[str], **options: Unpack[EmbedOptions]) -> EmbeddingResponse:
+        """Return a vector for each text, the call's record durable.
+
+        Args:
+            texts: one or several, none of them empty. How many fit into one call is the provider's affair.
+            options: see `veyra.types.EmbedOptions`.
+
+        Raises:
+            InvalidRequestError: the texts or an option are wrong; nothing was sent or recorded.
+            UnsupportedParameterError: the backend has no embeddings; nothing was sent or recorded.
+            AuditUnavailableError: the intent could not be recorded; nothing was sent.
+            AuditWriteError: the outcome could not be recorded; `embedding` carries the answer.
+            ProviderError: the attempt failed; its class says how.
+        """
+        request = build_embed_request(
+            texts, options, defaults=self.backend.defaults(), max_prompt_bytes=self._max_prompt_bytes
+        )
+        return await whole.embed(self.backend, request, self.log, call=new_id())
+
+    async def count_tokens(self, prompt: Prompt, **options: Unpack[Options]) -> TokenCount:
+        """Count the tokens of a prompt: by the provider, its record durable, or else by an estimate that says so.
+
+        Args:
+            prompt: as for `generate`.
+            options: as for `generate`; those that are part of the prompt count (`system`, `tools`, `output`).
+
+        Raises:
+            InvalidRequestError: the prompt or an option is wrong, or it cannot be estimated; nothing was sent or recorded.
+            AuditUnavailableError: the intent could not be recorded; nothing was sent.
+            AuditWriteError: the outcome could not be recorded.
+            ProviderError: the attempt failed; its class says how.
+        """
+        request = self._request(prompt, options, stream=False)
+        exchange = self.backend.prepare_counting(request)
+        if exchange is None:
+            return estimate(request)
+        return await whole.count(self.backend, request, exchange, self.log, call=new_id())
+
+    async def models(self, *, details: bool = False) -> tuple[ModelInfo, ...]:
+        """Return the models there are to ask; costs nothing, loads no model, is not recorded.
+
+        Args:
+            details: ask on for what the list does not tell, one request for each model, where the provider has it so
+                (Ollama: capabilities and context).
+
+        Raises:
+            UnsupportedParameterError: the backend has no list.
+            ProviderError: the list could not be had; its class says how.
+        """
+        clock = Clock(LIST_TIMEOUTS)
+        try:
+            with clock:
+                return tuple(await self.backend.models(details=details))
+        except Exception as error:
+            failure = owned(error, self.name, self.name)
+            if failure is error:
+                raise
+            raise failure from error
+        finally:
+            clock.stop()
+
     async def health_check(self) -> bool:
         """Say whether the backend could serve a call now; costs nothing, is not recorded, raises nothing."""
         try:
@@ -274,14 +342,16 @@ class Gate(BaseModelBackend):
         await self.backend.aclose()
 
     def _attempt(self, prompt: Prompt, options: Mapping[str, Any], *, stream: bool) -> Attempt:
-        request = build_request(
+        return Attempt(self.backend, self._request(prompt, options, stream=stream), self.log, call=new_id())
+
+    def _request(self, prompt: Prompt, options: Mapping[str, Any], *, stream: bool) -> Request:
+        return build_request(
             prompt,
             options,
             stream=stream,
             defaults=self.backend.defaults(),
             max_prompt_bytes=self._max_prompt_bytes,
         )
-        return Attempt(self.backend, request, self.log, call=new_id())
 
 
 class EventBackend(BaseModelBackend):
@@ -297,3 +367,11 @@ class EventBackend(BaseModelBackend):
     def stream(self, prompt: Prompt, **options: Unpack[Options]) -> Reply:
         """Read the answer as it comes, unrecorded; see `Gate.stream`."""
         return Gate(self, None).stream(prompt, **options)
+
+    async def embed(self, texts: str | Sequence[str], **options: Unpack[EmbedOptions]) -> EmbeddingResponse:
+        """Return a vector for each text, unrecorded; see `Gate.embed`."""
+        return await Gate(self, None).embed(texts, **options)
+
+    async def count_tokens(self, prompt: Prompt, **options: Unpack[Options]) -> TokenCount:
+        """Count the tokens of a prompt, unrecorded; see `Gate.count_tokens`."""
+        return await Gate(self, None).count_tokens(prompt, **options)

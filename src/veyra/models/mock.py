@@ -5,17 +5,35 @@ Reference implementation of a backend that is written as events.
 
 from __future__ import annotations
 
+import math
 import re
+import struct
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from hashlib import shake_256
 from typing import Any, TypeAlias
 
 from veyra.errors import InvalidRequestError
 from veyra.models.base import Exchange, events_of
 from veyra.models.gate import EventBackend
-from veyra.types import Event, Finish, ModelResponse, Request, TextDelta, Usage
+from veyra.types import (
+    Embedded,
+    EmbedRequest,
+    Event,
+    Finish,
+    ModelInfo,
+    ModelResponse,
+    Request,
+    TextDelta,
+    TokenCount,
+    Usage,
+)
 
 Scripted: TypeAlias = str | ModelResponse | BaseException
 Replies: TypeAlias = Scripted | Sequence[Scripted] | Callable[[Request], Scripted]
+
+
+DIMENSIONS = 64
+"""Length of the mock's vectors unless another is asked for."""
 
 
 class MockBackend(EventBackend):
@@ -70,6 +88,31 @@ class MockBackend(EventBackend):
             response_id=f"mock-{len(self.calls)}",
         )
 
+    def prepare_embedding(self, request: EmbedRequest) -> Exchange:  # noqa: ARG002  (no bytes)
+        """Return an exchange without bytes."""
+        return Exchange(provider=self.name)
+
+    async def embedding(self, request: EmbedRequest, exchange: Exchange) -> Embedded:  # noqa: ARG002  (no bytes)
+        """Return a vector of length 1 for each text: the same for the same text, always; nothing is near to anything."""
+        length = request.dimensions or DIMENSIONS
+        return Embedded(
+            vectors=tuple(_direction(text, length) for text in request.texts),
+            usage=Usage(input_total=sum(len(text.split()) for text in request.texts)),
+            model=request.model,
+        )
+
+    async def models(self, *, details: bool = False) -> tuple[ModelInfo, ...]:  # noqa: ARG002  (nothing more to tell)
+        """Return the mock's one model."""
+        return (ModelInfo(id=self.model, owned_by="veyra", capabilities={"chat": True, "embeddings": True}),)
+
+    def prepare_counting(self, request: Request) -> Exchange:  # noqa: ARG002  (no bytes)
+        """Return an exchange without bytes."""
+        return Exchange(provider=self.name)
+
+    async def counting(self, request: Request, exchange: Exchange) -> TokenCount:  # noqa: ARG002  (no bytes)
+        """Count the words, which are the mock's tokens."""
+        return TokenCount(tokens=_words_asked(request), estimated=False, source="mock: words")
+
     async def health_check(self) -> bool:
         """Say what the mock was told to say."""
         return self.healthy
@@ -86,6 +129,14 @@ class MockBackend(EventBackend):
                 raise InvalidRequestError(msg)
             return replies[len(self.calls) - 1]
         return replies(request)
+
+
+def _direction(text: str, length: int) -> tuple[float, ...]:
+    """Return a vector of length 1 that depends on every byte of the text, drawn from its hash."""
+    data = shake_256(text.encode()).digest(4 * length)
+    numbers = [number / 2**31 for number in struct.unpack(f"<{length}i", data)]
+    norm = math.hypot(*numbers)
+    return tuple(number / norm for number in numbers)
 
 
 def _words_asked(request: Request) -> int:

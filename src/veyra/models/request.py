@@ -9,7 +9,7 @@ from typing import Any
 
 from veyra.errors import ContextLengthError, InvalidRequestError
 from veyra.schema import function_schema, json_schema
-from veyra.types import Message, Options, Prompt, Request, Text, Timeouts, Tool
+from veyra.types import EmbedRequest, Message, Options, Prompt, Request, Text, Timeouts, Tool
 
 MAX_PROMPT_BYTES = 8 * 1024 * 1024
 """Text of a prompt, as UTF-8 bytes, that is sent unless the limit is raised: more than any model reads today."""
@@ -38,12 +38,54 @@ def build_request(
     for name, value in options.items():
         check = _CHECKS.get(name)
         if check is None:
-            raise InvalidRequestError(_unknown_option(name))
+            raise InvalidRequestError(_unknown_option(name, tuple(_CHECKS)))
         if value is not None:
             values[name] = check(name, value)
     messages = _conversation(prompt)
     _check_text(messages, values.get("system"), max_prompt_bytes)
     return Request(prompt=prompt, messages=messages, stream=stream, **values)
+
+
+def build_embed_request(
+    texts: str | Sequence[str],
+    options: Mapping[str, Any],
+    *,
+    defaults: Mapping[str, Any] | None = None,
+    max_prompt_bytes: int = MAX_PROMPT_BYTES,
+) -> EmbedRequest:
+    """Check texts and options and return them as an `EmbedRequest`.
+
+    An option given as None counts as not given. Of `defaults`, the model fills in where none was given.
+
+    Raises:
+        InvalidRequestError: an option is unknown, of the wrong type or out of range; there is no text, or one is empty, no
+            `str` or not valid Unicode.
+        ContextLengthError: together the texts are longer than `max_prompt_bytes`.
+    """
+    values: dict[str, Any] = {}
+    for name, value in options.items():
+        check = _EMBED_CHECKS.get(name)
+        if check is None:
+            raise InvalidRequestError(_unknown_option(name, tuple(_EMBED_CHECKS)))
+        if value is not None:
+            values[name] = check(name, value)
+    if defaults and "model" in defaults:
+        values.setdefault("model", defaults["model"])
+    several = (texts,) if isinstance(texts, str) else texts
+    if not isinstance(several, Sequence) or isinstance(several, bytes | bytearray):
+        msg = f"the texts are a str or a sequence of them, not {type(texts).__name__}"
+        raise InvalidRequestError(msg)
+    if not several:
+        msg = "there is no text: give one, or several"
+        raise InvalidRequestError(msg)
+    for number, text in enumerate(several):
+        if not isinstance(text, str) or not text:
+            msg = (
+                f"text {number} is {'empty' if text == '' else type(text).__name__}: each is a str with something in it"
+            )
+            raise InvalidRequestError(msg)
+    _check_size(sum(_utf8_length(text, f"text {number}") for number, text in enumerate(several)), max_prompt_bytes)
+    return EmbedRequest(texts=tuple(several), **values)
 
 
 def given_options(request: Request) -> Options:
@@ -62,9 +104,9 @@ def near(name: str, names: Sequence[str]) -> str:
     return f"; did you mean {' or '.join(repr(c) for c in close)}?" if close else "."
 
 
-def _unknown_option(name: str) -> str:
+def _unknown_option(name: str, known: Sequence[str]) -> str:
     return (
-        f"unknown option {name!r}{near(name, tuple(_CHECKS))} The options are {', '.join(_CHECKS)}; "
+        f"unknown option {name!r}{near(name, known)} The options are {', '.join(known)}; "
         "what only one provider knows goes into extra={...}"
     )
 
@@ -97,6 +139,10 @@ def _check_text(messages: tuple[Message, ...], system: str | None, limit: int) -
             size += _utf8_length(message.content, "the prompt")
         else:
             size += sum(_utf8_length(part.text, "the prompt") for part in message.content if isinstance(part, Text))
+    _check_size(size, limit)
+
+
+def _check_size(size: int, limit: int) -> None:
     if size > limit:
         msg = (
             f"the prompt is {size:,} bytes of text, more than the {limit:,} allowed: shorten or split it, or raise "
@@ -142,6 +188,12 @@ def _text(name: str, value: object) -> str:
 def _count(name: str, value: object) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or value < 0:
         raise _wrong(name, "an int, 0 or more", value)
+    return value
+
+
+def _dimensions(name: str, value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise _wrong(name, "an int, 1 or more", value)
     return value
 
 
@@ -229,5 +281,12 @@ _CHECKS: dict[str, Callable[[str, object], Any]] = {
     "cache": _any,
     "timeout": _timeout,
     "metadata": _metadata,
+    "extra": _mapping,
+}
+
+_EMBED_CHECKS: dict[str, Callable[[str, object], Any]] = {
+    "model": _name,
+    "dimensions": _dimensions,
+    "timeout": _timeout,
     "extra": _mapping,
 }

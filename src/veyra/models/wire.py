@@ -13,21 +13,34 @@ from typing import Any, TypeVar
 from urllib.parse import SplitResult, urlsplit
 
 from veyra import environ
-from veyra.errors import AuthenticationError, InvalidRequestError, MalformedResponseError, ProviderError
+from veyra.errors import AuthenticationError, InvalidRequestError, ProviderError
 from veyra.models.adapt import OnUnsupported, adapt
 from veyra.models.base import Exchange
 from veyra.models.endpoints import Api, Endpoint
 from veyra.models.entries import masked
 from veyra.models.facts import FactRow, ModelFacts, fitted, lookup
 from veyra.models.gate import EventBackend
-from veyra.transport.base import Incoming, Outgoing, Transport
-from veyra.types import Event, Finish, Request, Secret, Timeouts
-from veyra.wire.base import Dialect, Flags
+from veyra.models.listing import listed
+from veyra.transport.base import Head, Incoming, Outgoing, Transport
+from veyra.types import (
+    Embedded,
+    EmbedRequest,
+    Event,
+    Finish,
+    ModelInfo,
+    ModelWarning,
+    Request,
+    Secret,
+    Timeouts,
+    TokenCount,
+)
+from veyra.wire.base import Dialect, Encoded, Flags
+from veyra.wire.routes import Counting, Embedding, Inventory, Question, prompt_only
+
+_T = TypeVar("_T")
 
 FAILURE_BODY_LIMIT = 1024 * 1024
 """Bytes of an error's body that are read at most."""
-PAGE_LIMIT = 100
-"""Pages of a list of models that are read at most."""
 
 _DRAIN_SECONDS = 0.1
 _DRAIN_BYTES = 64 * 1024
@@ -106,30 +119,9 @@ class WireBackend(EventBackend):
             AuthenticationError: no key was given; the message names the variable.
             InvalidRequestError: no model was named, or the dialect cannot say what was asked for.
         """
-        if request.model is None:
-            msg = f"{self.name}: no model named; pass model=... to get_backend() or to the call"
-            raise InvalidRequestError(msg, provider=self._flags.provider)
-        known, flags = self._known(request.model)
-        request, warnings = adapt(request, known, self._on_unsupported)
+        request, warnings, flags = self._fitted(request)
         encoded = self._dialect.encode(request, flags)
-        key = self._key()
-        limits = request.timeout or _DEFAULT_TIMEOUTS
-        outgoing = Outgoing(
-            method="POST",
-            url=self._url(encoded.path),
-            headers=encoded.headers,
-            secret_headers=self._auth(key),
-            body=encoded.body,
-            connect_timeout=limits.connect,
-        )
-        return Exchange(
-            provider=self._flags.provider,
-            outgoing=outgoing,
-            dialect=self._dialect.name,
-            applied=encoded.applied,
-            warnings=warnings,
-            secrets=() if key is None else (key,),
-        )
+        return self._exchange(encoded, self._dialect.name, request.timeout, warnings)
 
     async def events(self, request: Request, exchange: Exchange) -> AsyncGenerator[Event, None]:
         """Send what `prepare` fixed and decode what comes."""
@@ -211,41 +203,23 @@ class WireBackend(EventBackend):
         """Ask for the list of models, all of its pages; see `BaseModelBackend.models`.
 
         Raises:
-            MalformedResponseError: it has more than `PAGE_LIMIT` pages, or is not what the format says.
+            MalformedResponseError: it is not what the format says, or does not end.
             ProviderError: it could not be had.
         """
         key = self._key()
-        secrets = () if key is None else (key,)
+        form = _part(self.endpoint.inventory, Inventory)  # type: ignore[type-abstract]
         try:
-            form = _part(self.endpoint.inventory, Inventory)  # type: ignore[type-abstract]
-            found = await self._listed(form, key)
-            return tuple([await self._detailed(form, model, key) for model in found]) if details else tuple(found)
+            return await listed(form, self._flags, lambda question: self._ask(question, key), details=details)
         except ProviderError as error:
             error.provider = error.provider or self._flags.provider
-            masked(error, secrets)
+            masked(error, () if key is None else (key,))
             raise
 
-    async def _listed(self, form: Inventory, key: Secret | None) -> list[ModelInfo]:
-        found: list[ModelInfo] = []
-        question: Question | None = form.first(self._flags)
-        for _ in range(PAGE_LIMIT):
-            if question is None:
-                return found
-            page = form.page(*await self._ask(question, key, prefix=self.endpoint.version_path), self._flags)
-            found += page.models
-            question = page.following
-        msg = f"{self.name}: the list of models goes on after {PAGE_LIMIT} pages"
-        raise MalformedResponseError(msg)
-
-    async def _detailed(self, form: Inventory, model: ModelInfo, key: Secret | None) -> ModelInfo:
-        question = form.details(model, self._flags)
-        return model if question is None else form.detailed(model, *await self._ask(question, key), self._flags)
-
-    async def _ask(self, question: Question, key: Secret | None, *, prefix: str = "") -> tuple[Head, bytes]:
+    async def _ask(self, question: Question, key: Secret | None) -> tuple[Head, bytes]:
         """Ask for what is free and not recorded."""
         outgoing = Outgoing(
             method=question.method,
-            url=self._url(prefix + question.path),
+            url=self._url(self.endpoint.version_path + question.path),
             headers=question.headers,
             secret_headers=self._auth(key),
             body=question.body,
@@ -294,10 +268,9 @@ class WireBackend(EventBackend):
 
     def _fitted(self, request: Request) -> tuple[Request, tuple[ModelWarning, ...], Flags]:
         """Return a request as its model can honour it, what was changed, and the flags for that model."""
-        provider, version = self._flags.provider, self._flags.api_version
-        known = lookup(provider, self._named(request.model), api_version=version, own=self._facts)
+        known, flags = self._known(self._named(request.model))
         request, warnings = adapt(request, known, self._on_unsupported)
-        return request, warnings, fitted(self._flags, known)
+        return request, warnings, flags
 
     def _exchange(
         self,

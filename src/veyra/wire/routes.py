@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar, Literal, TypeVar
 
 import msgspec
@@ -87,13 +87,16 @@ class Inventory(ABC):
         """Return the question that gives what the list does not tell of a model, where there is one."""
         return None
 
-    def detailed(self, model: ModelInfo, head: Head, body: bytes, flags: Flags) -> ModelInfo:
+    def detailed(self, model: ModelInfo, head: Head, body: bytes, flags: Flags) -> ModelInfo:  # noqa: ARG002
         """Return a model with what the answer to `details` adds to it; raises what `page` raises."""
-        raise NotImplementedError
+        return model
 
 
 class Counting(ABC):
-    """How a provider is asked to count the tokens of a prompt."""
+    """How a provider is asked to count the tokens of a prompt.
+
+    The prompt is written as the dialect writes it; what is no part of it (limits, sampling, where to stop) is left out.
+    """
 
     name: ClassVar[str]
 
@@ -112,6 +115,26 @@ class Counting(ABC):
         Raises:
             MalformedResponseError: the body is not what the format says.
         """
+
+
+def prompt_only(request: Request) -> Request:
+    """Return a request with nothing but what counts as its prompt: messages, system text, tools, schema, reasoning."""
+    return replace(
+        request,
+        stream=False,
+        max_tokens=None,
+        temperature=None,
+        top_p=None,
+        stop=(),
+        seed=None,
+        cache=None,
+        metadata={},
+    )
+
+
+def fields_of(body: bytes) -> dict[str, msgspec.Raw]:
+    """Return the fields of a body that a dialect wrote, each as it was written."""
+    return msgspec.json.decode(body, type=dict[str, msgspec.Raw])
 
 
 def decoded(decoder: msgspec.json.Decoder[_T], body: bytes, origin: Origin) -> _T:

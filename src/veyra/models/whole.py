@@ -1,0 +1,139 @@
+"""Attempts whose answer comes whole: vectors, and counts of tokens. They pass the gate by the rules that answers do.
+
+A count is recorded like any other call: the prompt leaves for the provider with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from typing import TypeVar
+
+from veyra.audit import AuditLog
+from veyra.errors import BackendError, MalformedResponseError
+from veyra.models import record
+from veyra.models.base import BaseModelBackend, Exchange
+from veyra.models.clock import Clock
+from veyra.models.entries import Entries
+from veyra.policy import prices
+from veyra.types import (
+    Embedded,
+    EmbeddingResponse,
+    EmbedRequest,
+    ModelWarning,
+    Receipt,
+    Request,
+    Timeouts,
+    TokenCount,
+    Usage,
+)
+
+_T = TypeVar("_T")
+
+
+async def embed(
+    backend: BaseModelBackend, request: EmbedRequest, log: AuditLog | None, *, call: str, number: int = 1
+) -> EmbeddingResponse:
+    """Carry out one attempt at the vectors of some texts.
+
+    Args:
+        backend: who is asked.
+        request: what is asked.
+        log: where intent and outcome go; None records nothing (`audit="off"`).
+        call: the id of the call that the attempt belongs to.
+        number: which try of the call this is, from 1.
+
+    Raises:
+        AuditUnavailableError: the intent could not be recorded; nothing was sent.
+        AuditWriteError: the outcome could not be recorded; `embedding` carries the answer.
+        ProviderError: the attempt failed.
+    """
+    exchange = backend.prepare_embedding(request)
+    entries = Entries(log, backend=backend.name, call=call, number=number, model=request.model)
+    await entries.open(
+        exchange, lambda: (record.embedding_attributes(request, exchange), record.embedding_parts(request, exchange))
+    )
+    found = await _asked(entries, request.timeout, lambda: _vectors(backend, request, exchange))
+    latency = entries.stop()
+    model = found.model or request.model or ""
+    price = prices.cost(exchange.provider, model, _priced(found), datetime.now(UTC))
+
+    def response(receipt: Receipt | None) -> EmbeddingResponse:
+        return EmbeddingResponse(
+            vectors=found.vectors,
+            model=model,
+            backend=backend.name,
+            latency_ms=latency,
+            usage=found.usage,
+            cost=None if price is None else price.amount,
+            request_id=found.request_id,
+            warnings=(*exchange.warnings, *_warnings(request, found)),
+            receipt=receipt,
+            attempts=(entries.row(model, receipt),),
+        )
+
+    attributes = record.outcome_attributes(exchange, found=found, price=price)
+    return response(await entries.close("ok", attributes, response(None)))
+
+
+async def count(
+    backend: BaseModelBackend, request: Request, exchange: Exchange, log: AuditLog | None, *, call: str
+) -> TokenCount:
+    """Carry out one attempt at a count of tokens; `exchange` is what `prepare_counting` gave.
+
+    Raises:
+        AuditUnavailableError: the intent could not be recorded; nothing was sent.
+        AuditWriteError: the outcome could not be recorded.
+        ProviderError: the attempt failed.
+    """
+    entries = Entries(log, backend=backend.name, call=call, model=request.model)
+    await entries.open(
+        exchange,
+        lambda: (
+            record.intent_attributes(request, exchange, operation="count_tokens"),
+            record.intent_parts(request, exchange),
+        ),
+    )
+    counted = await _asked(entries, request.timeout, lambda: backend.counting(request, exchange))
+    entries.stop()
+    attributes = record.outcome_attributes(exchange) | {"veyra.tokens": counted.tokens}
+    await entries.close("ok", attributes, counted)
+    return counted
+
+
+async def _asked(entries: Entries, limits: Timeouts | None, ask: Callable[[], Awaitable[_T]]) -> _T:
+    """Return what the backend answers within the limits, or record how the attempt ended and raise."""
+    clock = Clock(limits or Timeouts())
+    try:
+        with clock:
+            return await ask()
+    except BaseException as error:  # noqa: BLE001  (whatever ends an attempt is recorded; raised again there)
+        entries.stop()
+        await entries.fail(error)
+    finally:
+        clock.stop()
+
+
+async def _vectors(backend: BaseModelBackend, request: EmbedRequest, exchange: Exchange) -> Embedded:
+    """Return what the backend found: a vector for each text, no more and no fewer."""
+    found = await backend.embedding(request, exchange)
+    if not isinstance(found, Embedded):
+        msg = f"backend {backend.name!r} returned {type(found).__name__} from embedding(), not Embedded"
+        raise BackendError(msg)
+    if len(found.vectors) != len(request.texts):
+        msg = f"{backend.name}: {len(found.vectors)} vectors came for {len(request.texts)} texts"
+        raise MalformedResponseError(msg, request_id=found.request_id)
+    return found
+
+
+def _priced(found: Embedded) -> Usage:
+    """Return the usage to be priced: vectors are no output."""
+    return Usage(input_total=found.usage.input_total, output_total=0)
+
+
+def _warnings(request: EmbedRequest, found: Embedded) -> tuple[ModelWarning, ...]:
+    length = len(found.vectors[0])
+    if request.dimensions in {None, length}:
+        return ()
+    message = f"the vectors have {length} dimensions, not the {request.dimensions} that were asked for"
+    return (ModelWarning("unsupported_parameter", message, "dimensions"),)
