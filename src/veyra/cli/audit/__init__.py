@@ -18,6 +18,14 @@ class AuditCommands(LazyGroup):
         "stats": ("veyra.cli.audit.stats", "Sum up attempts, tokens and cost by day, model or backend."),
         "status": ("veyra.cli.audit.status", "Say how the log stands: writers, checkpoint, attempts."),
         "export": ("veyra.cli.audit.export", "Write every entry to standard output, for other tools."),
+        "checkpoint": (
+            "veyra.cli.audit.checkpoint",
+            "Print the checkpoint, or prove that the log goes on from an old one.",
+        ),
+        "prove": ("veyra.cli.audit.prove", "Write the proof that an entry stands in the log."),
+        "verify-proof": ("veyra.cli.audit.verify_proof", "Check such a proof."),
+        "key": ("veyra.cli.audit.key", "Make, show and replace the key that signs checkpoints."),
+        "accept-rollback": ("veyra.cli.audit.rollback", "Go on with a log that lost entries at its end."),
         "verify": ("veyra.cli.audit.verify", "Check that the log is whole and unaltered."),
     }
 
