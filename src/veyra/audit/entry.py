@@ -25,6 +25,7 @@ from dataclasses import dataclass, field
 from json.encoder import encode_basestring_ascii as _quote
 from typing import Any, Final, NamedTuple
 
+from veyra.audit.coding import IDENTITY, Packer
 from veyra.audit.tree import leaf_hash
 
 VERSION: Final = 1
@@ -198,8 +199,8 @@ def rollback_accepted(*, size: int, root: bytes) -> Draft:
     return Draft(ROLLED_BACK, new_id(), f'{_times()},"size":{size:d},"root":"{root.hex()}"')
 
 
-def seal(draft: Draft, sid: str, wseq: int) -> Sealed:
-    """Give a draft its place in a session: commit to its parts and write its leaf."""
+def seal(draft: Draft, sid: str, wseq: int, packer: Packer | None = None) -> Sealed:
+    """Give a draft its place in a session: commit to its parts, pack them where there is a packer, write its leaf."""
     head = f'{{"v":{VERSION},"kind":"{draft.kind}","id":"{draft.id}","sid":"{sid}","wseq":{wseq},{draft.body}'
     if draft.kind is not INTENT and draft.kind is not OUTCOME:
         leaf = f"{head}}}".encode("ascii")
@@ -211,10 +212,11 @@ def seal(draft: Draft, sid: str, wseq: int) -> Sealed:
         salt = salts[number * SALT_SIZE : (number + 1) * SALT_SIZE]
         size = len(part.data)
         proof = commit(salt, part.name, part.data).hex()
+        coding, kept = (IDENTITY, part.data) if packer is None else packer.pack(part.data)
         described.append(
-            f'{{"name":{_quote(part.name)},"type":{_quote(part.media_type)},"size":{size},"commit":"{proof}","enc":"identity"}}'
+            f'{{"name":{_quote(part.name)},"type":{_quote(part.media_type)},"size":{size},"commit":"{proof}","enc":"{coding}"}}'
         )
-        blobs += (_BLOB.pack(0, salt, size), part.data)
+        blobs += (_BLOB.pack(0, salt, len(kept)), kept)
     leaf = f'{head},"parts":[{",".join(described)}]}}'.encode("ascii")
     return Sealed(draft, leaf, leaf_hash(leaf), b"".join(blobs))
 

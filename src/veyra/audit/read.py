@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from veyra.audit import segment
+from veyra.audit.coding import unpack
 from veyra.audit.entry import INTENT, OUTCOME, Blob, commit, parse, parse_blobs
 from veyra.audit.frame import Frame
 from veyra.audit.walk import Fault, Place, Walk
@@ -59,10 +60,15 @@ class StoredPart:
             AuditCorruptError: it is not the body that was recorded.
         """
         blob = self._load()
-        if self.enc != "identity" or not compare_digest(commit(blob.salt, self.name, blob.data).hex(), self.commit):
+        try:
+            data = unpack(self.enc, blob.data, self.size)
+        except ValueError as error:
+            msg = f"the part {self.name!r} cannot be read: {error}"
+            raise AuditCorruptError(msg) from error
+        if not compare_digest(commit(blob.salt, self.name, data).hex(), self.commit):
             msg = f"the part {self.name!r} is not what the entry commits to"
             raise AuditCorruptError(msg)
-        return blob.data
+        return data
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+from veyra.audit.coding import Packer
 from veyra.audit.entry import Attempt, Draft, Sealed, abandoned, new_id, seal
 
 MODE: Final = "strict"
@@ -15,10 +16,14 @@ class Session:
     """Gives drafts their place and keeps the pairs: an outcome is taken only for an intent that is open here.
 
     Used by one thread at a time.
+
+    Args:
+        packer: what compresses bodies; None to keep them as they are.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, packer: Packer | None = None) -> None:
         self.id = new_id()
+        self._packer = packer
         self._next = 0
         self._open: dict[str, Attempt] = {}
 
@@ -35,7 +40,7 @@ class Session:
             del self._open[draft.intent]
         elif draft.attempt is not None:
             self._open[draft.id] = draft.attempt
-        entry = seal(draft, self.id, self._next)
+        entry = seal(draft, self.id, self._next, self._packer)
         self._next += 1
         return entry
 

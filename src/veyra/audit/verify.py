@@ -27,6 +27,7 @@ from typing import Any, Final, Literal, TypeAlias
 from veyra.audit import checkpoint, saved, segment
 from veyra.audit.anchors import NOTHING, Anchors, Comparison
 from veyra.audit.checkpoint import Checkpoint
+from veyra.audit.coding import unpack
 from veyra.audit.entry import CLOSE, INTENT, OUTCOME, RECOVERY, commit, parse, parse_blobs
 from veyra.audit.frame import Frame
 from veyra.audit.tree import Tree, leaf_hash
@@ -329,9 +330,11 @@ class _Check:
         for part, blob in zip(parts, blobs, strict=True):
             self._bodies += 1
             name = part["name"]
-            if part["enc"] != "identity":
-                yield f"the part {name!r} is in the unknown coding {part['enc']!r}"
-            elif len(blob.data) != part["size"] or not name.isascii():
-                yield f"the part {name!r} is not as long as the entry says"
-            elif not compare_digest(commit(blob.salt, name, blob.data).hex().encode(), part["commit"].encode()):
+            try:
+                plain = unpack(part["enc"], blob.data, part["size"])
+                proof = commit(blob.salt, name, plain).hex()
+            except ValueError as error:
+                yield f"the part {name!r} cannot be read: {error}"
+                continue
+            if not compare_digest(proof.encode(), part["commit"].encode()):
                 yield f"the part {name!r} is not what the entry commits to"

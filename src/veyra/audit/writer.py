@@ -18,6 +18,7 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from veyra.audit import quarantine, signer
+from veyra.audit.coding import Packer
 from veyra.audit.entry import Draft, Sealed, recovered_session, session_close, session_open
 from veyra.audit.keys import Places
 from veyra.audit.recovery import orphans
@@ -65,7 +66,8 @@ class Writer:
         self._places = places
         self._signer: Signer | None = None
         self._queue: SimpleQueue[Waiting | None] = SimpleQueue()
-        self._session = Session()
+        self._packer = Packer()
+        self._session = Session(self._packer)
         self._store: Store | None = None
         self._unsaved_since = 0.0
         self._thread = threading.Thread(target=self._run, name="veyra-audit", daemon=True)
@@ -196,7 +198,7 @@ class Writer:
         if self._store is not None:
             self._store.release()
         self._store = None
-        self._session = Session()
+        self._session = Session(self._packer)
 
     def _append_own(self, store: Store, drafts: Sequence[Draft]) -> None:
         """Write entries of the log's own, all or none being of use."""
