@@ -48,7 +48,7 @@ def _vector(written: Written, form: str, origin: Origin) -> tuple[float, ...]:
     if not isinstance(written, str):
         return written
     try:
-        data = binascii.a2b_base64(written, strict_mode=True)
+        data = binascii.a2b_base64(written.encode(), strict_mode=True)
     except ValueError as error:
         what = f"a vector is not base64 ({error})"
         raise origin.malformed(what, written[:100].encode()) from None
