@@ -171,7 +171,14 @@ _ROWS = (
     _compatible("lmstudio", "lmstudio", "http://127.0.0.1:1234/v1", None),
     _compatible("llamacpp", "llamacpp", "http://127.0.0.1:8080/v1", None),
     _compatible("ollama-openai", "ollama", "http://127.0.0.1:11434/v1", None),
-    _compatible("openai-compatible", "openai_compatible", None, None),
+    Endpoint(
+        name="openai-compatible",
+        base_url=None,
+        base_url_variable="OPENAI_COMPATIBLE_BASE_URL",
+        key_variable="OPENAI_COMPATIBLE_API_KEY",
+        key_required=False,
+        flags=Flags(provider="openai_compatible", done_marker=False),  # of an unknown server a finish reason must do
+    ),
 )
 
 ENDPOINTS: dict[str, Endpoint] = {row.name: row for row in _ROWS}
