@@ -7,9 +7,11 @@ garbled, lengthened without end, nested without end; and then fed in pieces cut 
 from __future__ import annotations
 
 import functools
+import inspect
 import json
 import random
 import re
+import sys
 import time
 import tracemalloc
 from collections import Counter
@@ -380,6 +382,17 @@ def test_json_nested_without_end(name: str, depth: int) -> None:
             check(name, body, [body[:place] + b',"deep":' + deep + body[place:], body])
         first = body.index(b"{")
         check(name, body, [body[: first + 1] + b'"deep":' + deep + b"," + body[first + 1 :]])
+
+
+@pytest.mark.parametrize("name", SUBJECTS)
+def test_json_nested_almost_too_deeply(name: str) -> None:
+    """JSON that can just be read, and not be written again, is an answer or an error of ours, in every place."""
+    body = SUBJECTS[name].made()
+    room = sys.getrecursionlimit() - len(inspect.stack())
+    for place in [index for index, byte in enumerate(body) if byte == ord("{")]:
+        for depth in range(room - 40, room + 4):
+            deep = b'"deep":' + b"[" * depth + b"]" * depth + b","
+            check(name, body, [body[: place + 1] + deep + body[place + 1 :]])
 
 
 @pytest.mark.parametrize("name", SUBJECTS)

@@ -767,3 +767,10 @@ def test_an_array_that_was_cut(end: str) -> None:
 def test_another_shape_is_malformed(told: Any) -> None:
     """A body without candidates, or with candidates of another shape, is malformed."""
     assert type(failed(DIALECT, json.dumps(told), stream=False)) is MalformedResponseError
+
+
+def test_what_is_kept_about_a_candidate_is_json() -> None:
+    """What is said about a candidate is kept unread, but only if it can be read: not with bytes that are no UTF-8."""
+    body = b'{"candidates":[{"content":{"parts":[{"text":"a"}]},"finishReason":"STOP","novelty":"\xff"}]}'
+    assert type(failed(DIALECT, body, stream=False)) is MalformedResponseError
+    assert type(failed(DIALECT, b"data: " + body + b"\n\n", stream=True)) is MalformedResponseError

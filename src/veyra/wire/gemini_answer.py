@@ -277,7 +277,10 @@ class _Answer:
         parts = (content.parts if content is not None else None) or []
         for position, raw in enumerate(parts):
             self._part(raw, out, goes_on=position == 0)
-        self._about.update((name, value) for name, value in candidate.items() if name not in _CONTENT_FIELDS)
+        for name, value in candidate.items():
+            if name not in _CONTENT_FIELDS:
+                self.read(_ANY, value)  # what is kept must be JSON
+                self._about[name] = value
         word = as_word(self._value(candidate, "finishReason"))
         if word is not None or parts:
             self.finish_reason = word
