@@ -117,8 +117,12 @@ def _origin(head: Head, flags: Flags) -> Origin:
 
 
 def _system(request: Request, flags: Flags) -> str | list[Any] | None:
-    """Return the system text: that of the request, then that of messages; blocks, where there are several."""
-    texts = [payload.system_text(message, flags) for message in request.messages if message.role == "system"]
+    """Return the system text: that of the request, then that of messages; blocks, where there are several.
+
+    A message in the API's own form is none of it: it stays among the turns, which some models take.
+    """
+    lifted = (message for message in request.messages if message.role == "system" and not _native(message, flags))
+    texts = [payload.system_text(message, flags) for message in lifted]
     if request.system is not None:
         texts.insert(0, request.system)
     texts = [text for text in texts if text]
@@ -132,13 +136,14 @@ def _turns(messages: Iterable[Message], flags: Flags) -> list[dict[str, Any]]:
     turns: list[dict[str, Any]] = []
     open_results = False
     for message in messages:
+        native = _native(message, flags)
         if message.role == "system":
+            turns += [{"role": "system", "content": native}] if native else []
             continue
         if message.role == "assistant":
             turns.append({"role": "assistant", "content": _assistant(message, flags)})
             open_results = False
             continue
-        native = _native(message, flags)
         results = [part for part in message.parts if isinstance(part, ToolResult)]
         others = [part for part in message.parts if not isinstance(part, ToolResult) and part != _NOTHING]
         if message.role == "tool" and others and not native:

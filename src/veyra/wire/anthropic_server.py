@@ -1,7 +1,7 @@
 """Anthropic Messages: server half, reading requests. Answers are written in `anthropic_reply`.
 
 1. The first text of `system` is the request's, each further one a system message. A system message among the turns, which
-   some models take, stays where it is; the client half lifts it to the top.
+   some models take, stays there, as it came.
 2. A user's turn of tool results alone is a tool's.
 3. A turn that says more than our words (cache control, citations, an image in a tool's result) is kept twice, in our
    words and as it came; a block that we have no word for is an opaque part.
@@ -10,7 +10,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -23,7 +23,7 @@ from veyra.wire.anthropic_answer import NAME
 from veyra.wire.anthropic_reply import MessageStreamReply, MessageWholeReply, refusal
 from veyra.wire.base import Encoder, Flags, Refusal, ServerDialect, Stamp
 from veyra.wire.calls import parse
-from veyra.wire.intake import Fields, Mirror, data, number, wrong
+from veyra.wire.intake import Fields, Mirror, data, declared, number, wrong
 
 _MIRROR = Mirror(Anthropic(), Flags(provider=NAME))
 
@@ -61,8 +61,7 @@ class AnthropicServer(ServerDialect):
             cache=_cache(fields),
             metadata=_metadata(fields),
         )
-        request = _MIRROR.rest(request, fields)
-        return replace(request, messages=rules + turns, extra=_lifted(request.extra, turns))
+        return replace(_MIRROR.rest(request, fields), messages=rules + turns)
 
     def encoder(self, request: Request, stamp: Stamp) -> Encoder:
         """Return an encoder for an answer; see `ServerDialect.encoder`."""
@@ -83,14 +82,6 @@ def _system(fields: Fields) -> list[str]:
     return [block.need("text", str) for block in fields.objects("system")]
 
 
-def _lifted(extra: Mapping[str, Any], turns: Sequence[Message]) -> Mapping[str, Any]:
-    """Return what is kept, with the system messages among the turns where `system` is kept as it came."""
-    among = [{"type": "text", "text": turn.text} for turn in turns if turn.role == "system"]
-    if among and isinstance(extra.get("system"), list):
-        return {**extra, "system": extra["system"] + among}
-    return extra
-
-
 def _message(turn: Fields) -> Message:
     came = turn.value()
     unknown = sorted(came.keys() - {"role", "content"})
@@ -99,14 +90,12 @@ def _message(turn: Fields) -> Message:
     role = turn.need("role", str)
     if turn.is_text("content"):
         text = turn.need("content", str)
-        return Message(_role(turn, role), text)
+        native = [msgspec.json.encode({"type": "text", "text": text})]
+        return _MIRROR.turn(Message(_role(turn, role), text), [came], native)
     blocks = turn.objects("content")
     parts = [part for block in blocks for part in _parts(block)]
-    if role == "user" and parts and all(isinstance(part, ToolResult) for part in parts):
-        return _MIRROR.turn(Message("tool", parts), [came], [block.raw for block in blocks])
-    message = Message(_role(turn, role), parts)
-    if role == "system":
-        return replace(message, content=message.text)
+    results = role == "user" and parts and all(isinstance(part, ToolResult) for part in parts)
+    message = Message("tool" if results else _role(turn, role), parts)
     return _MIRROR.turn(message, [came], [block.raw for block in blocks])
 
 
@@ -173,12 +162,7 @@ def _tool(entry: Fields) -> Tool | None:
     """Return the tool that an entry of `tools` declares, or None where it is one of the provider's own."""
     if entry.take("type", str) not in {None, "custom"}:
         return None
-    return Tool(
-        name=entry.need("name", str),
-        description=entry.take("description", str) or "",
-        parameters=entry.need("input_schema", dict[str, Any]),
-        strict=entry.take("strict", bool),
-    )
+    return declared(entry, "input_schema")
 
 
 def _tool_choice(fields: Fields, tools: tuple[Tool, ...]) -> str | None:

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from veyra.errors import InvalidRequestError
-from veyra.types import Media, MediaKind, Message, Opaque, Request
+from veyra.types import Media, MediaKind, Message, Opaque, Request, Tool
 from veyra.wire.base import Dialect, Flags
 from veyra.wire.framing import MESSAGE_LIMIT
 from veyra.wire.reading import UNREADABLE
@@ -163,6 +163,25 @@ def number(fields: Fields, name: str) -> float | None:
         InvalidRequestError: it is something else.
     """
     return fields.take(name, int | float)  # type: ignore[arg-type]  # msgspec takes unions
+
+
+def declared(fields: Fields, parameters: str) -> Tool:
+    """Return the tool that an object declares; one without a schema of its arguments takes none.
+
+    Args:
+        fields: the object.
+        parameters: the field with the schema.
+
+    Raises:
+        InvalidRequestError: it has no name, or a field of the wrong type.
+    """
+    schema = fields.take(parameters, dict[str, Any])
+    return Tool(
+        name=fields.need("name", str),
+        description=fields.take("description", str) or "",
+        parameters={"type": "object", "properties": {}} if schema is None else schema,
+        strict=fields.take("strict", bool),
+    )
 
 
 def openai_cache(fields: Fields) -> bool | str | None:

@@ -14,10 +14,10 @@ from typing import Any, ClassVar
 import msgspec
 
 from veyra.errors import VeyraError
-from veyra.types import Media, Message, Part, Reasoning, Request, Role, Text, Tool, ToolCall, ToolResult
+from veyra.types import Media, Message, Part, Reasoning, Request, Role, Text, ToolCall, ToolResult
 from veyra.wire.base import Encoder, Flags, Refusal, ServerDialect, Stamp
 from veyra.wire.calls import parse
-from veyra.wire.intake import Fields, Mirror, data, number, strings, wrong
+from veyra.wire.intake import Fields, Mirror, data, declared, number, strings, wrong
 from veyra.wire.ollama import LEVELS, Ollama
 from veyra.wire.ollama_answer import NAME
 from veyra.wire.ollama_reply import ChatStreamReply, ChatWholeReply, refusal
@@ -52,11 +52,11 @@ class OllamaServer(ServerDialect):
             top_p=number(options, "top_p"),
             stop=strings(options, "stop"),
             seed=options.take("seed", int),
-            tools=tuple(_tool(tool) for tool in tools),
+            tools=tuple(declared(tool.object("function"), "parameters") for tool in tools),
             output=_output(fields),
             reasoning=_reasoning(fields),
         )
-        return _MIRROR.rest(request, fields, always=("truncate",))
+        return _MIRROR.rest(request, fields)
 
     def encoder(self, request: Request, stamp: Stamp) -> Encoder:
         """Return an encoder for an answer; see `ServerDialect.encoder`."""
@@ -111,15 +111,6 @@ def _call(call: Fields) -> ToolCall:
 
 
 # ----------------------------------------------------------------------------------------------- options
-
-
-def _tool(entry: Fields) -> Tool:
-    function = entry.object("function")
-    return Tool(
-        name=function.need("name", str),
-        description=function.take("description", str) or "",
-        parameters=function.take("parameters", dict[str, Any]) or {"type": "object", "properties": {}},
-    )
 
 
 def _reasoning(fields: Fields) -> str | None:

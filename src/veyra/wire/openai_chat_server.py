@@ -18,7 +18,7 @@ from veyra.errors import VeyraError
 from veyra.types import Media, Message, Opaque, Part, Reasoning, Request, Text, Tool, ToolCall, ToolResult
 from veyra.wire.base import Encoder, Flags, Refusal, ServerDialect, Stamp
 from veyra.wire.calls import parse
-from veyra.wire.intake import Fields, Mirror, data, linked, number, openai_cache, strings, wrong
+from veyra.wire.intake import Fields, Mirror, data, declared, linked, number, openai_cache, strings, wrong
 from veyra.wire.openai_chat import EFFORTS, OpenAIChat
 from veyra.wire.openai_chat_answer import NAME
 from veyra.wire.openai_chat_reply import ChatStreamReply, ChatWholeReply, refusal
@@ -186,13 +186,7 @@ def _tool(entry: Fields) -> Tool | None:
     """Return the function that an entry of `tools` declares, or None where it is another kind of tool."""
     if entry.need("type", str) != "function":
         return None
-    function = entry.object("function")
-    return Tool(
-        name=function.need("name", str),
-        description=function.take("description", str) or "",
-        parameters=function.take("parameters", dict[str, Any]) or {"type": "object", "properties": {}},
-        strict=function.take("strict", bool),
-    )
+    return declared(entry.object("function"), "parameters")
 
 
 def _tool_choice(fields: Fields, tools: tuple[Tool, ...]) -> str | None:

@@ -31,7 +31,7 @@ from veyra.types import (
 )
 from veyra.wire.base import Encoder, Flags, Refusal, ServerDialect, Stamp
 from veyra.wire.calls import parse
-from veyra.wire.intake import Fields, Mirror, linked, number, openai_cache, wrong
+from veyra.wire.intake import Fields, Mirror, declared, linked, number, openai_cache, wrong
 from veyra.wire.openai_chat_reply import refusal
 from veyra.wire.openai_responses import EFFORTS, OpenAIResponses
 from veyra.wire.openai_responses_answer import NAME
@@ -211,12 +211,7 @@ def _tool(entry: Fields) -> Tool | None:
     """Return the function that an entry of `tools` declares, or None where it is another kind of tool."""
     if entry.need("type", str) != "function":
         return None
-    return Tool(
-        name=entry.need("name", str),
-        description=entry.take("description", str) or "",
-        parameters=entry.take("parameters", dict[str, Any]) or {"type": "object", "properties": {}},
-        strict=entry.take("strict", bool),
-    )
+    return declared(entry, "parameters")
 
 
 def _tool_choice(fields: Fields, tools: tuple[Tool, ...]) -> str | None:
