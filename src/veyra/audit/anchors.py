@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from veyra.audit import checkpoint, keys, segment, signer
 from veyra.audit.checkpoint import Checkpoint
-from veyra.audit.entry import OPEN, ROLLED_BACK, ROTATED, parse
+from veyra.audit.entry import GAP, OPEN, ROLLED_BACK, ROTATED, parse
 from veyra.audit.keys import Places
 from veyra.audit.standalone import Key, handover_text, is_signature, parse_key, unbase64
 from veyra.audit.tree import Tree
@@ -28,7 +28,7 @@ from veyra.types import Receipt
 MAX_KEYS: Final = 1_000
 """A log that names more keys than this is not checked further for them."""
 MAX_FILE: Final = 65_536
-_MARKED: Final = tuple(f'{{"v":1,"kind":"{kind}"'.encode() for kind in (OPEN, ROTATED, ROLLED_BACK))
+_MARKED: Final = tuple(f'{{"v":1,"kind":"{kind}"'.encode() for kind in (OPEN, ROTATED, ROLLED_BACK, GAP))
 
 Tell = Callable[[str, str, str, int | None], None]
 """Takes a problem: its code, message, file and sequence number."""
@@ -200,6 +200,10 @@ class Comparison:
             return  # said at the level that checks leaves
         if leaf["kind"] == ROLLED_BACK:
             self.gaps.append(f"entry {seq}: an operator accepted that entries up to {leaf['size']} were lost")
+        elif leaf["kind"] == GAP:
+            self.gaps.append(
+                f"entry {seq}: {leaf['intents']} intents and {leaf['outcomes']} outcomes were not recorded: {leaf['reason']}"
+            )
         elif len(self._named) < MAX_KEYS and (self._known is None or seq < self._known.size or not self._named):
             try:
                 self._name(leaf)

@@ -43,6 +43,8 @@ CLOSE: Final = "session.close"
 RECOVERY: Final = "recovery"
 ROTATED: Final = "key.rotated"
 ROLLED_BACK: Final = "rollback.accepted"
+GAP: Final = "gap"
+IMPORT: Final = "import"
 
 STATUSES: Final = ("ok", "error", "timeout", "cancelled", "incomplete")
 """How an attempt may end; `abandoned` besides is for those whose process ended first."""
@@ -57,6 +59,8 @@ SHAPES: Final[Mapping[str, tuple[str, ...]]] = {
     RECOVERY: (*_COMMON, "t", "tm", "of", "session", "abandoned", "file", "segment", "offset", "size", "sha256"),
     ROTATED: (*_COMMON, "t", "tm", "from", "to", "sig"),
     ROLLED_BACK: (*_COMMON, "t", "tm", "size", "root"),
+    GAP: (*_COMMON, "t", "tm", "since", "until", "intents", "outcomes", "reason"),
+    IMPORT: (*_COMMON, "t", "tm", "of", "session", "entries", "origin", "size", "root"),
 }
 """The keys of each kind, in order. A later version may add kinds, and keys after these; readers keep both."""
 
@@ -197,6 +201,18 @@ def key_rotated(*, old: str, new: str, signature: bytes) -> Draft:
 def rollback_accepted(*, size: int, root: bytes) -> Draft:
     """Draft the entry that says: the log once had `size` entries and this root, and an operator took its loss as it is."""
     return Draft(ROLLED_BACK, new_id(), f'{_times()},"size":{size:d},"root":"{root.hex()}"')
+
+
+def gap(*, since: int, until: int, intents: int, outcomes: int, reason: str) -> Draft:
+    """Draft the entry that says: between two moments (wall clock, ns) so many intents and outcomes were not recorded."""
+    span = f'"since":"{since:d}","until":"{until:d}","intents":{intents:d},"outcomes":{outcomes:d}'
+    return Draft(GAP, new_id(), f'{_times()},{span},"reason":{_quote(reason[:MAX_VALUE])}')
+
+
+def imported_spool(*, session: str, entries: int, origin: str, size: int, root: bytes) -> Draft:
+    """Draft the entry that says: these entries of a session stood in a second place, of this name, size and root."""
+    place = f'"origin":{_quote(origin)},"size":{size:d},"root":"{root.hex()}"'
+    return Draft(IMPORT, new_id(), f'{_times()},"of":"spool","session":{_quote(session)},"entries":{entries:d},{place}')
 
 
 def seal(draft: Draft, sid: str, wseq: int, packer: Packer | None = None) -> Sealed:
@@ -359,7 +375,7 @@ def _check_types(leaf: Mapping[str, Any]) -> None:
         right = (
             isinstance(leaf["call"], str)
             and _is_count(leaf["attempt"])
-            and _is_nanoseconds(leaf["t"])
+            and is_nanoseconds(leaf["t"])
             and isinstance(leaf["backend"], str)
             and isinstance(leaf["attributes"], dict)
             and isinstance(leaf["parts"], list)
@@ -370,12 +386,18 @@ def _check_types(leaf: Mapping[str, Any]) -> None:
         right = (
             isinstance(leaf["intent"], str)
             and (leaf["status"] in STATUSES or leaf["status"] == ABANDONED)
-            and (latency is None or _is_nanoseconds(latency))
+            and (latency is None or is_nanoseconds(latency))
         )
     if right and leaf["kind"] == ROTATED:
         right = all(isinstance(leaf[name], str) for name in ("from", "to", "sig"))
     if right and leaf["kind"] == ROLLED_BACK:
         right = _is_count(leaf["size"]) and isinstance(leaf["root"], str)
+    if right and leaf["kind"] == GAP:
+        right = all(map(_is_nanoseconds, (leaf["since"], leaf["until"]))) and isinstance(leaf["reason"], str)
+        right = right and all(map(_is_count, (leaf["intents"], leaf["outcomes"])))
+    if right and leaf["kind"] == IMPORT:
+        right = all(isinstance(leaf[name], str) for name in ("of", "session", "origin", "root"))
+        right = right and all(map(_is_count, (leaf["entries"], leaf["size"])))
     if not right:
         msg = "a leaf has a value of the wrong type"
         raise ValueError(msg)
@@ -385,7 +407,8 @@ def _is_count(value: object) -> bool:
     return type(value) is int and value >= 0
 
 
-def _is_nanoseconds(value: object) -> bool:
+def is_nanoseconds(value: object) -> bool:
+    """Tell whether a value of a leaf is a time: a string of up to 20 digits."""
     return isinstance(value, str) and value.isdecimal() and len(value) <= 20
 
 
