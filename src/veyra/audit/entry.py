@@ -393,7 +393,7 @@ def _check_types(leaf: Mapping[str, Any]) -> None:
     if right and leaf["kind"] == ROLLED_BACK:
         right = _is_count(leaf["size"]) and isinstance(leaf["root"], str)
     if right and leaf["kind"] == GAP:
-        right = all(map(_is_nanoseconds, (leaf["since"], leaf["until"]))) and isinstance(leaf["reason"], str)
+        right = all(map(is_nanoseconds, (leaf["since"], leaf["until"]))) and isinstance(leaf["reason"], str)
         right = right and all(map(_is_count, (leaf["intents"], leaf["outcomes"])))
     if right and leaf["kind"] == IMPORT:
         right = all(isinstance(leaf[name], str) for name in ("of", "session", "origin", "root"))
