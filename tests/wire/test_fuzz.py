@@ -34,7 +34,7 @@ from veyra.wire.openai_responses import OpenAIResponses
 SEED = 20261123
 SECONDS = 5.0
 """One stream, of some ten kilobytes, takes milliseconds; this is the bound for a loaded machine."""
-MEMORY = 24 * 1024 * 1024
+MEMORY = 16 * 1024 * 1024
 
 
 def _json(*events: object, end: str = "") -> bytes:
@@ -400,11 +400,11 @@ def test_json_nested_almost_too_deeply(name: str) -> None:
     "written", [b"x", b"data: x", b'{"a":"', b"\\ud83d", b" ", b"\n", b"\r", b": c\n", b"data:\n", b"{}\n"]
 )
 def test_a_sender_that_never_ends(name: str, written: bytes) -> None:
-    """Three megabytes of anything take seconds and little more memory than their own, and are no answer."""
+    """A megabyte and a half of anything takes seconds and little more memory than their own, and are no answer."""
     piece = written * (64 * 1024 // len(written))
     tracemalloc.start()
     try:
-        events, error = outcome(name, [piece] * 48)
+        events, error = outcome(name, [piece] * 24)
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()

@@ -62,11 +62,10 @@ class _Words(msgspec.Struct, forbid_unknown_fields=True):
     thinking: str | None = None
 
 
-class _Line(msgspec.Struct):
-    """A line of a stream, or a whole answer: what we read of it; unknown fields are passed over."""
+class _Told(msgspec.Struct):
+    """A line of a stream, or a whole answer: what we read of it, the message apart; unknown fields are passed over."""
 
     model: Any = None
-    message: msgspec.Raw = msgspec.Raw(b"null")
     done: Any = None
     done_reason: Any = None
     prompt_eval_count: Any = None
@@ -75,8 +74,12 @@ class _Line(msgspec.Struct):
     logprobs: Any = None
 
 
-class _PlainLine(_Line):
-    message: _Words | None = None  # type: ignore[assignment]  # the same field, read further
+class _Line(_Told):
+    message: msgspec.Raw = msgspec.Raw(b"null")
+
+
+class _PlainLine(_Told):
+    message: _Words | None = None
 
 
 _LINE = msgspec.json.Decoder(_Line)
@@ -164,15 +167,14 @@ class _Answer:
             IncompleteStreamError: the last line does not say why the answer ended (rule 1).
             MalformedResponseError: it is not a line of an answer.
         """
-        plain = _plain(body)
-        line = self._decoded(_LINE, body) if plain is None else plain
+        line = _plain(body) or self._decoded(_LINE, body)
         if line.error:
             raise reported(self._origin, body, partial=self.partial)
-        if plain is None:
+        if isinstance(line, _Line):
             self._message(bytes(line.message), out)
-        elif plain.message is not None:
+        elif line.message is not None:
             self._lines += 1
-            self._say(plain.message.thinking, plain.message.content, out)
+            self._say(line.message.thinking, line.message.content, out)
         if isinstance(line.logprobs, list):
             self._logprobs += line.logprobs
         done = line.done is True
@@ -246,7 +248,7 @@ class _Answer:
             what = f"not the arguments of a tool call ({error})"
             raise self._origin.malformed(what, bytes(raw), partial=self.partial) from None
 
-    def _finish(self, line: _Line) -> Finish:
+    def _finish(self, line: _Told) -> Finish:
         if line.done_reason == "":
             marker = "a done_reason: the runner was lost"
             raise self._origin.incomplete(marker, partial=self.partial)

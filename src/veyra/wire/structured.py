@@ -72,7 +72,7 @@ def described(schema: Schema, unspoken: frozenset[str]) -> dict[str, Any]:
     told: dict[str, Any] = {}
     notes: list[str] = []
     for key, value in schema.items():
-        if key in unspoken and not (key == "minItems" and value in {0, 1}):
+        if key in unspoken and not (key == "minItems" and value in (0, 1)):
             notes.append(f"{key}: {value}")
         elif key in _MAPS and isinstance(value, Mapping):
             told[key] = {name: _described(inner, unspoken) for name, inner in value.items()}
