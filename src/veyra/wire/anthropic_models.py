@@ -29,6 +29,7 @@ class _List(msgspec.Struct):
     data: list[msgspec.Raw] | None = None
     has_more: Any = None
     last_id: Any = None
+    error: Any = None
 
 
 _LIST = msgspec.json.Decoder(_List)
@@ -48,7 +49,7 @@ class AnthropicModels(Inventory):
         origin = Origin.of(head, flags, id_header="request-id")
         answer = decoded(_LIST, body, origin)
         if answer.data is None:
-            raise reported(origin, body)
+            raise reported(origin, body) if answer.error else origin.malformed("there is no list in it", body)
         last = as_word(answer.last_id)
         more = answer.has_more is True and last is not None
         return Page(

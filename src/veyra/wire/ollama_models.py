@@ -33,6 +33,7 @@ _CAPABILITIES = {
 
 class _List(msgspec.Struct):
     models: list[msgspec.Raw] | None = None
+    error: Any = None
 
 
 _LIST = msgspec.json.Decoder(_List)
@@ -53,7 +54,7 @@ class OllamaModels(Inventory):
         origin = Origin.of(head, flags, id_header=None)
         answer = decoded(_LIST, body, origin)
         if answer.models is None:
-            raise reported(origin, body)
+            raise reported(origin, body) if answer.error else origin.malformed("there is no list in it", body)
         return Page(models=tuple(_model(raw, origin) for raw in answer.models))
 
     def details(self, model: ModelInfo, flags: Flags) -> Question | None:
