@@ -96,6 +96,15 @@ def test_a_body_that_looks_like_frames_is_a_body(scan: Scanner) -> None:
         assert damage.torn
 
 
+@pytest.mark.parametrize(("number", "torn"), [(0, True), (1, True), (2, False), (9, False)])
+def test_only_a_later_frame_makes_bad_bytes_damage(scan: Scanner, number: int, torn: bool) -> None:
+    """Bad bytes at the end are torn, unless a frame that belongs after them follows: then something was overwritten."""
+    read, damage = scan(encode(0, _sealed()) + bytes(100) + encode(number, _sealed()) + b"x")
+    assert len(read) == 1
+    assert damage is not None
+    assert damage.torn is torn
+
+
 @pytest.mark.parametrize("numbers", [(1,), (0, 0), (0, 2), (1, 0)])
 def test_frames_out_of_their_order_are_damage(scan: Scanner, numbers: tuple[int, ...]) -> None:
     """A frame that is missing, repeated or swapped is found by its number."""

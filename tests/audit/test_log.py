@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import stat
+import subprocess
+import sys
 import threading
 import warnings
 from pathlib import Path
@@ -344,6 +346,32 @@ async def test_a_forked_child_has_a_session_of_its_own(tmp_path: Path) -> None:
     assert kinds(tmp_path) == {"session.open": 2, "call.intent": 2, "call.outcome": 2, "session.close": 2}
     assert statuses(tmp_path) == {"ok": 2}
     assert verify(tmp_path).ok
+
+
+OUTLIVED = """
+import asyncio, os, sys, warnings
+from audit.recording import ask
+from veyra.audit import AuditLog
+warnings.simplefilter("ignore")
+async def main():
+    await ask(AuditLog(sys.argv[1]))
+    if os.fork() == 0:
+        os.close(1)
+        sys.stdin.read()
+        os._exit(0)
+    os.kill(os.getpid(), 9)
+asyncio.run(main())
+"""
+
+
+async def test_a_child_that_outlives_its_parent_does_not_keep_its_session_alive(tmp_path: Path) -> None:
+    """A parent that dies is seen to be dead though its child, which inherited its open files, lives on."""
+    command = [sys.executable, "-c", OUTLIVED, str(tmp_path)]
+    tests = Path(__file__).parents[1]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=tests) as parent:  # noqa: ASYNC220
+        await asyncio.to_thread(parent.wait)
+        await _pair_and_close(AuditLog(tmp_path))
+        assert statuses(tmp_path) == {"abandoned": 1, "ok": 1}
 
 
 def test_the_end_of_the_interpreter_closes_the_log(tmp_path: Path) -> None:
