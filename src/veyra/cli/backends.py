@@ -12,6 +12,7 @@ from veyra.errors import InvalidRequestError
 from veyra.models.endpoints import ENDPOINTS, Endpoint
 from veyra.models.registry import get_backend, list_backends
 from veyra.models.wire import WireBackend
+from veyra.wire.base import Dialect
 
 _HEADINGS = ("NAME", "SPEAKS", "WHERE", "KEY")
 
@@ -70,7 +71,11 @@ def command(*, as_json: bool) -> None:
 
 def _dialects(endpoint: Endpoint) -> tuple[str, ...]:
     places = {endpoint.dialect, *endpoint.apis.values()}
-    return tuple(sorted(place.partition(":")[0].rpartition(".")[2] for place in places))
+    return tuple(sorted(_dialect(place) for place in places))
+
+
+def _dialect(place: str | type[Dialect]) -> str:
+    return place.partition(":")[0].rpartition(".")[2] if isinstance(place, str) else place.name
 
 
 def _where(endpoint: Endpoint) -> str | None:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
-from veyra.wire.base import Flags
+from veyra.wire.base import Dialect, Flags
 
 Api: TypeAlias = Literal["chat", "responses"]
 
@@ -26,7 +26,7 @@ class Endpoint:
 
     Attributes:
         name: the backend's name.
-        dialect: where the dialect is, as `module:class`; loaded when a backend is made.
+        dialect: the dialect's class, or where that is (`module:class`), to be loaded when a backend is made.
         apis: further dialects that the vendor speaks, by what `api=` calls them; `dialect` is among them.
         own_api: what is spoken unless `api=` says otherwise, where the base URL is the vendor's own; elsewhere `dialect`.
         base_url: used unless a `base_url` is given or the variable is set; spelt as the vendor's own SDK spells it. None
@@ -45,7 +45,7 @@ class Endpoint:
     """
 
     name: str
-    dialect: str = CHAT
+    dialect: str | type[Dialect] = CHAT
     apis: Mapping[Api, str] = field(default_factory=dict)
     own_api: Api | None = None
     base_url: str | None
@@ -56,7 +56,7 @@ class Endpoint:
     health_path: str = "/models"
     embeddings: str | None = "veyra.wire.openai_embeddings:OpenAIEmbeddings"
     inventory: str = "veyra.wire.openai_models:OpenAIModels"
-    counting: Mapping[str, str] = field(default_factory=dict)
+    counting: Mapping[str | type[Dialect], str] = field(default_factory=dict)
     version_path: str = ""
     flags: Flags
 

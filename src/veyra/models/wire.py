@@ -373,8 +373,8 @@ async def _drain(chunks: AsyncIterator[bytes], exchange: Exchange) -> None:
                     return
 
 
-def _spoken(endpoint: Endpoint, api: Api | None, base_url: str | None) -> str:
-    """Return the place of the dialect to speak."""
+def _spoken(endpoint: Endpoint, api: Api | None, base_url: str | None) -> str | type[Dialect]:
+    """Return the dialect to speak: its class, or where that is."""
     if api is None:
         own = endpoint.own_api if base_url == endpoint.base_url else None
         return endpoint.dialect if own is None else endpoint.apis[own]
@@ -416,10 +416,13 @@ def _parsed(url: str) -> SplitResult | None:
     return where if usable else None
 
 
-def _part(place: str, kind: type[_T]) -> _T:
-    """Return a new object of the class at a place (`module:class`)."""
-    module, _, name = place.partition(":")
-    part = getattr(import_module(module), name)()
+def _part(place: str | type[_T], kind: type[_T]) -> _T:
+    """Return a new object of a class, which is given as it is or by its place (`module:class`)."""
+    if isinstance(place, str):
+        module, _, name = place.partition(":")
+        place = getattr(import_module(module), name)
+    part = place() if isinstance(place, type) else None
     if not isinstance(part, kind):
-        raise TypeError(place)
+        msg = f"{place!r} is no class of {kind.__name__}"
+        raise InvalidRequestError(msg)
     return part
