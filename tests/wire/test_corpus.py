@@ -29,6 +29,7 @@ from veyra.wire.base import Dialect, Flags
 from veyra.wire.gemini import Gemini
 from veyra.wire.ollama import Ollama
 from veyra.wire.openai_chat import OpenAIChat
+from veyra.wire.openai_chat_answer import ABOUT
 from veyra.wire.openai_responses import OpenAIResponses
 
 # The SDKs hand over whatever came, also where a stream was cut or its end never said why: we raise.
@@ -423,6 +424,37 @@ def test_whole_anthropic_blocks_are_kept_byte_for_byte() -> None:
         body = corpus.body(row)
         assert all(part.raw in body for part in finish.parts)
         assert [json.loads(part.raw) for part in finish.parts] == json.loads(body)["content"]
+
+
+def test_what_is_said_about_answers_is_kept() -> None:
+    """Log probabilities and citations of every recorded chat completion are kept, those of a stream put together."""
+    counts: Counter[str] = Counter()
+    for row in corpus.rows("*"):
+        if not _is_chat(row) or row["response"]["status"] >= 300 or row["id"] in EXCUSED:
+            continue
+        logprobs: dict[str, list[Any]] = {}
+        citations = None
+        for chunk in _chunks(row):
+            citations = chunk.get("citations") or citations
+            for choice in chunk.get("choices") or ():
+                for name, told in ((choice.get("logprobs") or {}) if not choice.get("index") else {}).items():
+                    if isinstance(told, list):
+                        logprobs.setdefault(name, []).extend(told)
+        kept = [json.loads(part.raw) for part in decode(OpenAIChat(), row).finish.parts if part.dialect == ABOUT]
+        about = kept[0] if kept else {}
+        assert about.get("logprobs", {}) == logprobs, row["id"]
+        assert about.get("citations") == citations, row["id"]
+        counts.update({"logprobs": bool(logprobs), "citations": bool(citations)})
+    assert counts["logprobs"] >= 30
+    assert counts["citations"] >= 15
+
+
+def _chunks(row: Row) -> list[Any]:
+    """Return the JSON of an answer: of its chunks, or the whole of it."""
+    if not corpus.streamed(row):
+        return [json.loads(corpus.body(row))]
+    lines = corpus.body(row).decode().splitlines()
+    return [json.loads(line[5:]) for line in lines if line.startswith("data:") and "[DONE]" not in line]
 
 
 def test_nothing_of_the_corpus_crashes_a_dialect() -> None:
