@@ -94,7 +94,7 @@ def single(*numbers: float) -> str:
                 "requests": [
                     {
                         "model": "models/m",
-                        "content": {"parts": [{"text": text}]},
+                        "content": {"role": "user", "parts": [{"text": text}]},
                         "outputDimensionality": 8,
                         "taskType": "RETRIEVAL_QUERY",
                     }

@@ -50,7 +50,7 @@ class GeminiEmbeddings(Embedding):
         """Return the bytes that ask for vectors; see `Embedding.encode`."""
         name = resource(request.model or "")
         options = payload.given({"outputDimensionality": request.dimensions}) | dict(request.extra)
-        items = [{"model": name, "content": {"parts": [{"text": text}]}, **options} for text in request.texts]
+        items = [{"model": name, "content": _content(text), **options} for text in request.texts]
         return Encoded(
             path=f"/v1beta/{name}:batchEmbedContents",
             body=payload.dump({"requests": items}, flags),
@@ -71,3 +71,7 @@ class GeminiEmbeddings(Embedding):
             vectors=vectors.read([vector.values for vector in found], "float", origin),
             usage=Usage(input_total=None if usage is None else as_count(usage.promptTokenCount)),
         )
+
+
+def _content(text: str) -> dict[str, Any]:
+    return {"role": "user", "parts": [{"text": text}]}
