@@ -11,7 +11,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -29,6 +29,8 @@ MAX_KEYS: Final = 1_000
 """A log that names more keys than this is not checked further for them."""
 MAX_FILE: Final = 65_536
 _MARKED: Final = tuple(f'{{"v":1,"kind":"{kind}"'.encode() for kind in (OPEN, ROTATED, ROLLED_BACK, GAP))
+
+_CALL: Final = b'{"v":1,"kind":"call.'
 
 Tell = Callable[[str, str, str, int | None], None]
 """Takes a problem: its code, message, file and sequence number."""
@@ -141,7 +143,9 @@ class Comparison:
         gaps: losses that the log itself declares.
     """
 
-    def __init__(self, anchors: Anchors, origin: str, known: Checkpoint | None, tell: Tell) -> None:
+    def __init__(
+        self, anchors: Anchors, origin: str, known: Checkpoint | None, tell: Tell, before: Tree | None = None
+    ) -> None:
         self._anchors = anchors
         self._origin = origin
         self._known = known
@@ -164,7 +168,26 @@ class Comparison:
                 tell("anchor", f"{name} is of another log", "", None)
             else:
                 self._places.setdefault(receipt.seq, []).append(name)
-        self._compare_points(Tree())
+        if before is not None:
+            self._leave_out(before.size)
+        self._compare_points(Tree() if before is None else before)
+
+    def _leave_out(self, size: int) -> None:
+        """Do without what lies in the first `size` entries, which were verified earlier."""
+        points = {due: names for due, names in self._sizes.items() if due < size}
+        places = {due: names for due, names in self._places.items() if due < size}
+        for due, names in (*points.items(), *places.items()):
+            self.undecided += [f"{name} is for entry {due}, before what was verified now" for name in names]
+        self._sizes = {due: names for due, names in self._sizes.items() if due not in points}
+        self._places = {due: names for due, names in self._places.items() if due not in places}
+
+    def awaited(self, first: int, leaves: Sequence[bytes]) -> set[int]:
+        """Return which of a run of leaves, the first having the number `first`, `entry` must be given."""
+        due = {*self._places, *(size - 1 for size in self._sizes)}
+        marked = {
+            number for number, leaf in enumerate(leaves) if not leaf.startswith(_CALL) and leaf.startswith(_MARKED)
+        }
+        return marked | {seq - first for seq in due if first <= seq < first + len(leaves)}
 
     def entry(self, seq: int, leaf: bytes, digest: bytes, tree: Tree) -> None:
         """Take the next entry, its hash, and the tree that ends with it."""

@@ -28,6 +28,8 @@ END: Final = b"VEYRAEND"
 VERSION: Final = 1
 _FIELDS = struct.Struct(">8sHHQIQII")
 _CRC = struct.Struct(">I")
+_BEGIN = struct.pack(">8sHH", MAGIC, VERSION, 0)
+_REST = struct.Struct(">QIQIII")
 _TRAILER = struct.Struct(">QI8s")
 HEADER_SIZE: Final = _FIELDS.size + _CRC.size
 OVERHEAD: Final = HEADER_SIZE + _TRAILER.size
@@ -85,6 +87,44 @@ def encode(seq: int, entry: Sealed) -> bytes:
     check = crc32(fields)
     size = OVERHEAD + len(entry.leaf) + len(entry.blobs)
     return b"".join((fields, _CRC.pack(check), entry.leaf, entry.blobs, _TRAILER.pack(size, check, END)))
+
+
+def skim(fd: int, start: int, end: int, seq: int) -> Iterator[tuple[list[int], list[bytes], int]]:
+    """Yield the frames from `start` on in runs: where each begins, its leaf, and where the run ends.
+
+    All but the bodies is checked, several times as quickly as by `Scan`.
+
+    It ends at the first bytes that are not plainly the next whole frame, or are one larger than a run: `Scan` tells then
+    what there is.
+    """
+    while start < end:
+        data = _pread(fd, start, min(_CHUNK, end - start))
+        at, offsets, leaves = 0, [], []
+        try:
+            while True:
+                number, leaf_size, blobs_size, leaf_crc, _, check = _REST.unpack_from(data, at + len(_BEGIN))
+                body = at + HEADER_SIZE
+                leaf = data[body : body + leaf_size]
+                stop = body + leaf_size + blobs_size + _TRAILER.size
+                if (
+                    number != seq
+                    or not data.startswith(_BEGIN, at)
+                    or crc32(data[at : at + _FIELDS.size]) != check
+                    or not 0 < leaf_size <= MAX_LEAF
+                    or crc32(leaf) != leaf_crc
+                    or data[stop - _TRAILER.size : stop] != _TRAILER.pack(stop - at, check, END)
+                ):
+                    break
+                offsets.append(start + at)
+                leaves.append(leaf)
+                seq += 1
+                at = stop
+        except struct.error:
+            pass  # a header that goes beyond the run: the next begins with it
+        if not leaves:
+            return
+        start += at
+        yield offsets, leaves, start
 
 
 class Scan:
@@ -168,7 +208,7 @@ class Scan:
         if header.seq != self.seq:
             return False
         end = self.offset + header.size
-        return end > self._end or not self._frame_after(end)
+        return not self._frame_after(end)  # where it is cut, nothing can follow
 
     def _frame_after(self, start: int) -> bool:
         """Tell whether a later frame of this log begins at or after `start`.

@@ -1,11 +1,13 @@
 """Checking a log: is every entry there, whole, unaltered, in its place and paired? Reads only.
 
-What is checked, level by level (each includes those before it):
+What is checked, level by level (each but quick includes those before it):
 
+    quick       as semantics, but only what came since the last verification (`since`)
     tree        every segment, and every frame but for the bodies in it, is whole (lengths, CRCs, sequence numbers); the
                 leaves give the root that the checkpoint states, and the hashes that each segment begins with
     semantics   every leaf is well-formed; the running numbers of each session have no gap and no repeat; no outcome
-                without its intent before it, and at most one for each
+                without its intent before it, and at most one for each; the search index, where there is one, says what
+                the leaves say
     bodies      every body is whole (CRC) and what its leaf commits to
     anchors     there is something outside the directory to compare with, so that a tail that was cut would show
 
@@ -17,25 +19,30 @@ all of it was written anew. For that, compare with a checkpoint or a receipt tha
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from hashlib import sha256
 from hmac import compare_digest
 from os import PathLike
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias
 
-from veyra.audit import checkpoint, saved, segment
+from veyra.audit import checkpoint, index, saved, segment
 from veyra.audit.anchors import NOTHING, Anchors, Comparison
 from veyra.audit.checkpoint import Checkpoint
 from veyra.audit.coding import unpack
-from veyra.audit.entry import CLOSE, INTENT, OUTCOME, RECOVERY, commit, parse, parse_blobs
+from veyra.audit.entry import ABANDONED, INTENT, OUTCOME, commit, parse, parse_blobs
 from veyra.audit.frame import Frame
+from veyra.audit.line import Line, line_of, read_line
 from veyra.audit.tree import Tree, leaf_hash
-from veyra.audit.walk import Fault, Walk
+from veyra.audit.verified import Verified
+from veyra.audit.walk import Fault, Place, Run, Walk
 from veyra.errors import AuditError
 
-Level: TypeAlias = Literal["tree", "semantics", "bodies", "anchors"]
-LEVELS: Final[tuple[Level, ...]] = ("tree", "semantics", "bodies", "anchors")
+Level: TypeAlias = Literal["quick", "tree", "semantics", "bodies", "anchors"]
+LEVELS: Final[tuple[Level, ...]] = ("quick", "tree", "semantics", "bodies", "anchors")
+Progress: TypeAlias = Callable[[int, int], None]
+"""Is told from time to time how many bytes of the log were checked, and how many there are."""
 MAX_PROBLEMS: Final = 1_000
 """After so many problems checking stops: the log is not what it was."""
 
@@ -50,8 +57,8 @@ class Problem:
     """Something that is not as it was written: where, and what.
 
     Attributes:
-        code: `frame`, `segment`, `checkpoint`, `tree`, `leaf`, `session`, `pairing`, `body`, `key`, `signature` or
-            `anchor`.
+        code: `frame`, `segment`, `checkpoint`, `tree`, `leaf`, `session`, `pairing`, `body`, `key`, `signature`,
+            `anchor`, `index` or `since`.
         message: what is wrong, in a sentence without a full stop.
         file: within the log's directory; empty for a log in memory.
         offset: in bytes, None where the whole file is meant.
@@ -73,8 +80,9 @@ class Report:
         origin: the log's name; empty where no segment could be read.
         level: how far was checked.
         size, root: the entries that were checked, and the root hash over them (lower-case hex).
+        since: how many of them an earlier verification had checked, and this one did not read again.
         checkpoint_size: how many entries the checkpoint covers; None where there is none.
-        segments, intents, outcomes, bodies: how many were checked.
+        segments, intents, outcomes, bodies: how many were checked now.
         open: intents without an outcome: of calls under way, or of a session that died and is not yet recovered.
         abandoned: outcomes that recovery wrote.
         problems: what is wrong, in the order it was met, at most `MAX_PROBLEMS`; empty for a good log.
@@ -83,6 +91,7 @@ class Report:
         compared: what was kept outside the directory and compared with.
         undecided: what could not be said, because a key or an anchor is missing.
         gaps: losses that the log itself declares.
+        verified: what the next verification needs to go on from the checkpoint; None where that cannot be.
     """
 
     origin: str
@@ -102,6 +111,8 @@ class Report:
     compared: tuple[str, ...] = ()
     undecided: tuple[str, ...] = ()
     gaps: tuple[str, ...] = ()
+    since: int = 0
+    verified: Verified | None = field(default=None, repr=False)
 
     @property
     def ok(self) -> bool:
@@ -109,22 +120,31 @@ class Report:
         return not self.problems
 
 
-def verify(directory: str | PathLike[str], *, level: Level = "bodies", anchors: Anchors = NOTHING) -> Report:
+def verify(
+    directory: str | PathLike[str],
+    *,
+    level: Level = "bodies",
+    anchors: Anchors = NOTHING,
+    since: Verified | None = None,
+    progress: Progress | None = None,
+) -> Report:
     """Check the log in `directory`. Ends on any input, and raises no false alarm while others write to it.
 
     Args:
         directory: the log.
         level: how far to check.
         anchors: what was kept outside the directory. Without, that the log ends where it does is its own word.
+        since: `Report.verified` of an earlier verification; what that covers is not read again.
+        progress: is told how far it is.
 
     Raises:
         AuditError: there is no log, or it cannot be read (then nothing is known of it).
     """
     path = Path(directory)
     try:
-        report = _verify(path, level, anchors)
+        report = _verify(path, level, anchors, since, progress)
         # A reader may come upon a torn tail just as it is set aside. What is really wrong is wrong twice.
-        return report if report.ok else _verify(path, level, anchors)
+        return report if report.ok else _verify(path, level, anchors, since, progress)
     except OSError as error:
         msg = f"the audit log at {path} cannot be read: {error.strerror or error}"
         raise AuditError(msg) from error
@@ -132,37 +152,56 @@ def verify(directory: str | PathLike[str], *, level: Level = "bodies", anchors: 
 
 def verify_memory(origin: str, entries: Sequence[tuple[bytes, bytes]]) -> Report:
     """Check a log in memory, given as leaf and blobs of each entry, as `verify` checks one on disk."""
-    check = _Check("bodies", NOTHING)
+    check = _Check("bodies", NOTHING, None)
     check.expect(None, origin)
     for seq, (leaf, blobs) in enumerate(entries):
         check.entry(Frame(seq, 0, 0, leaf, blobs), "")
-    return check.report(origin, None, 0)
+    return check.report(None, 0)
 
 
-def _verify(path: Path, level: Level, anchors: Anchors) -> Report:
-    check = _Check(level, anchors)
+def _verify(path: Path, level: Level, anchors: Anchors, since: Verified | None, progress: Progress | None) -> Report:
+    check = _Check(level, anchors, since)
     known = _checkpoint(path, check)  # read first: the segments can then only be ahead of it
-    walk = Walk(path, blobs=check.with_bodies)
+    walk = Walk(path, blobs=check.with_bodies, at=None if since is None else since.last)
     if not walk.heads and walk.unread is None and known is None and not check.is_wrong:
         msg = f"there is no audit log at {path}"
         raise AuditError(msg)
+    check.expect(known, walk.heads[0][1].origin if walk.heads else "")
+    if check.goes_on and _check_entries(walk, check, path, progress):
+        check.end(walk.fault, path)
+        if level != "tree" and not check.is_wrong:
+            check.index(path)
+    return check.report(known, len(walk.heads))
+
+
+def _check_entries(walk: Walk, check: _Check, path: Path, progress: Progress | None) -> bool:
+    """Check segment heads and entries; return whether the end was reached."""
     heads = {file: head for file, head, _ in walk.heads}
-    origin = next(iter(heads.values())).origin if heads else ""
-    check.expect(known, origin)
+    ahead = {file: done for (file, _, _), done in zip(walk.heads, _sizes_before(walk), strict=True)}
+    total = sum(file.stat().st_size for file in heads)
     entered, name = None, ""
-    for file, frame in walk:
+    for file, item in walk if check.with_bodies else walk.runs():
         if file is not entered:
             entered, name = file, _name(path, file)
             check.head(heads[file], name)
-        check.entry(frame, name)
+        if isinstance(item, Run):
+            check.run(item, name)
+        else:
+            check.entry(item, name)
         if check.is_full:
-            break
-    else:
-        for file, head, _ in walk.heads[-1:]:
-            if file is not entered:  # a segment without an entry
-                check.head(head, _name(path, file))
-        check.end(walk.fault, path)
-    return check.report(origin, known, len(heads))
+            return False
+        if progress is not None:
+            progress(ahead[file] + (item.offsets[-1] if isinstance(item, Run) else item.end), total)
+    for file, head, _ in walk.heads[-1:]:
+        if file is not entered:  # a segment without an entry
+            check.head(head, _name(path, file))
+    return True
+
+
+def _sizes_before(walk: Walk) -> list[int]:
+    """Return for each segment how many bytes lie in those before it."""
+    sizes = [file.stat().st_size for file, _, _ in walk.heads]
+    return [sum(sizes[:number]) for number in range(len(sizes))]
 
 
 def _checkpoint(path: Path, check: _Check) -> Checkpoint | None:
@@ -180,21 +219,27 @@ def _name(directory: Path, file: Path) -> str:
 class _Check:
     """The state of one verification."""
 
-    def __init__(self, level: Level, anchors: Anchors) -> None:
+    def __init__(self, level: Level, anchors: Anchors, since: Verified | None) -> None:
         self._level: Level = level
         self.with_bodies = level in {"bodies", "anchors"}
         self._anchors = anchors
+        self._since = since
         self._comparison: Comparison
-        self._tree = Tree()
+        self._origin = ""
+        self._tree = Tree() if since is None else since.tree.copy()
         self._known: Checkpoint | None = None
-        self._next: dict[str, int] = {}
-        self._ended: set[str] = set()
-        self._open: dict[str, int] = {}
+        self._next = {} if since is None else dict(since.due)
+        self._ended = set[str]() if since is None else set(since.ended)
+        self._open = set[str]() if since is None else set(since.open)
         self._counts = {INTENT: 0, OUTCOME: 0}
         self._abandoned = 0
         self._bodies = 0
         self._problems: list[Problem] = []
         self._notices: list[str] = []
+        self._last: tuple[Place, bytes] | None = None
+        self._found_last = False
+        self.verified = since
+        self.goes_on = True
 
     @property
     def is_wrong(self) -> bool:
@@ -209,11 +254,24 @@ class _Check:
 
     def expect(self, known: Checkpoint | None, origin: str) -> None:
         """Take the checkpoint's word, to be compared when the tree is as large."""
-        self._known = known
+        self._known, self._origin = known, origin
+        before = None
         if known is not None and origin and known.origin != origin:
             self.problem("checkpoint", "the checkpoint is of another log", checkpoint.FILE)
+        if self._since is not None:
+            before = self._since.tree
+            if known is None or known.size < before.size:
+                message = f"there is no checkpoint over the {before.size} entries that were verified earlier"
+                self.problem("checkpoint", message, checkpoint.FILE)
+            if origin != self._since.origin:
+                self.problem("since", "what was verified last is another log", "")
+                self.goes_on = False
         self._comparison = Comparison(
-            self._anchors, origin, known, lambda code, message, file, seq: self.problem(code, message, file, None, seq)
+            self._anchors,
+            origin,
+            known,
+            lambda code, message, file, seq: self.problem(code, message, file, None, seq),
+            before,
         )
         self._compare_root()
 
@@ -223,23 +281,66 @@ class _Check:
             self.problem("tree", "the entries before the segment do not give the hashes it begins with", file, 0)
 
     def entry(self, frame: Frame, file: str) -> None:
-        """Check one entry at every level asked for."""
-        digest = leaf_hash(frame.leaf)
-        self._tree.append(digest)
-        self._compare_root()
-        self._comparison.entry(frame.seq, frame.leaf, digest, self._tree)
-        if self._level == "tree":
+        """Check one entry with its bodies."""
+        if self._was_verified(frame.seq, frame.leaf, file):
             return
+        self._last = Place(segment.number(Path(file)) if file else 0, frame.offset, frame.seq), frame.leaf
         try:
             leaf = parse(frame.leaf)
         except ValueError as error:
             self.problem("leaf", str(error), file, frame.offset, frame.seq)
-            return
-        for code, message in self._semantics(leaf, frame.seq):
-            self.problem(code, message, file, frame.offset, frame.seq)
-        if self.with_bodies:
+        else:
+            for code, message in self._semantics(line_of(leaf)):
+                self.problem(code, message, file, frame.offset, frame.seq)
             for message in self._check_bodies(leaf, frame.blobs or b""):
                 self.problem("body", message, file, frame.offset, frame.seq)
+        digest = leaf_hash(frame.leaf)
+        self._tree.append(digest)
+        self._compare_root()
+        self._comparison.entry(frame.seq, frame.leaf, digest, self._tree)
+
+    def run(self, run: Run, file: str) -> None:
+        """Check entries without their bodies."""
+        first, offsets, leaves = run
+        if self._was_verified(first, leaves[0], file):
+            first, offsets, leaves = first + 1, offsets[1:], leaves[1:]
+        digests = [sha256(b"\0" + leaf).digest() for leaf in leaves]
+        stops = self._comparison.awaited(first, leaves)
+        if self._known is not None and first < self._known.size <= first + len(leaves):
+            stops.add(self._known.size - 1 - first)
+        begin = 0
+        for stop in sorted(stops):
+            self._lines(first + begin, offsets[begin : stop + 1], leaves[begin : stop + 1], file)
+            self._tree.extend(digests[begin : stop + 1])
+            self._compare_root()
+            self._comparison.entry(first + stop, leaves[stop], digests[stop], self._tree)
+            begin = stop + 1
+        self._lines(first + begin, offsets[begin:], leaves[begin:], file)
+        self._tree.extend(digests[begin:])
+
+    def _lines(self, first: int, offsets: Sequence[int], leaves: Sequence[bytes], file: str) -> None:
+        """Check what leaves say of their places and pairs."""
+        if not leaves:
+            return
+        self._last = Place(segment.number(Path(file)), offsets[-1], first + len(leaves) - 1), leaves[-1]
+        if self._level == "tree":
+            return
+        for number, leaf in enumerate(leaves):
+            try:
+                problems = self._semantics(read_line(leaf))
+            except ValueError as error:
+                problems = [("leaf", str(error))]
+            for code, message in problems:
+                self.problem(code, message, file, offsets[number], first + number)
+
+    def _was_verified(self, seq: int, leaf: bytes, file: str) -> bool:
+        """Tell whether this is the entry that was verified last; it comes first, and must be the same."""
+        if self._since is None or self._found_last:
+            return False
+        self._found_last = True
+        if (seq, leaf_hash(leaf)) != (self._since.last.seq, self._since.hash):
+            self.problem("since", "there is another entry where the one was that was verified last", file, None, seq)
+        return True
 
     def end(self, fault: Fault | None, path: Path) -> None:
         """Judge how the log ends."""
@@ -258,8 +359,20 @@ class _Check:
             self.problem("checkpoint", message, checkpoint.FILE)
         if fault is None or fault.torn:
             self._comparison.end(size)
+        if self._since is not None and not self._found_last:
+            self.problem("since", "the entry that was verified last is not there any more", "", None, size - 1)
 
-    def report(self, origin: str, known: Checkpoint | None, segments: int) -> Report:
+    def index(self, path: Path) -> None:
+        """Check that the search index, where there is one, says what the leaves say."""
+        try:
+            for seq, message in index.disagreements(path):
+                self.problem("index", f"{message}; it is made anew when it is removed", index.FILE, None, seq)
+                if self.is_full:
+                    return
+        except OSError as error:
+            self._notices.append(f"index.db: {error}")
+
+    def report(self, known: Checkpoint | None, segments: int) -> Report:
         """Sum up."""
         seen = self._comparison
         undecided = (
@@ -268,7 +381,7 @@ class _Check:
             else ["there is no checkpoint and no receipt from elsewhere"]
         )
         return Report(
-            origin=origin,
+            origin=self._origin,
             level=self._level,
             size=self._tree.size,
             root=self._tree.root().hex(),
@@ -285,6 +398,8 @@ class _Check:
             compared=(*self._anchors.points, *self._anchors.receipts),
             undecided=(*seen.undecided, *undecided),
             gaps=tuple(seen.gaps),
+            since=0 if self._since is None else self._since.tree.size,
+            verified=None if self._problems else self.verified,
         )
 
     def _compare_root(self) -> None:
@@ -292,30 +407,44 @@ class _Check:
         if known is not None and self._tree.size == known.size and self._tree.root() != known.root:
             message = f"the first {known.size} entries do not give the root of the checkpoint"
             self.problem("tree", message, checkpoint.FILE)
+        elif known is not None and self._tree.size == known.size and self._last is not None and self._level != "tree":
+            place, leaf = self._last
+            self.verified = Verified(
+                origin=self._origin,
+                last=place,
+                hash=leaf_hash(leaf),
+                tree=self._tree.copy(),
+                due=dict(self._next),
+                ended=frozenset(self._ended),
+                open=frozenset(self._open),
+            )
 
-    def _semantics(self, leaf: dict[str, Any], seq: int) -> Iterable[tuple[str, str]]:
-        """Check an entry's place in its session and its pair; yield code and message of what is wrong."""
-        kind, sid, wseq = leaf["kind"], leaf["sid"], leaf["wseq"]
+    def _semantics(self, line: Line) -> list[tuple[str, str]]:
+        """Check an entry's place in its session and its pair; return code and message of what is wrong."""
+        kind, id_, sid, wseq, subject, status = line
+        wrong: list[tuple[str, str]] = []
         due = self._next.get(sid, 0)
         if sid in self._ended:
-            yield "session", f"session {sid} goes on after its end"
+            wrong.append(("session", f"session {sid} goes on after its end"))
         elif wseq != due:
-            yield "session", f"session {sid} has entry {wseq} where {due} is due"
+            wrong.append(("session", f"session {sid} has entry {wseq} where {due} is due"))
         self._next[sid] = wseq + 1
-        if kind == CLOSE or (kind == RECOVERY and leaf["session"] is not None):
-            ended = sid if kind == CLOSE else leaf["session"]
-            self._ended.add(ended)
-            self._next.pop(ended, None)
-        elif kind == INTENT:
+        if kind == INTENT:
             self._counts[INTENT] += 1
-            if leaf["id"] in self._open:
-                yield "pairing", f"intent {leaf['id']} is there twice"
-            self._open[leaf["id"]] = seq
+            if id_ in self._open:
+                wrong.append(("pairing", f"intent {id_} is there twice"))
+            self._open.add(id_)
         elif kind == OUTCOME:
             self._counts[OUTCOME] += 1
-            self._abandoned += leaf["status"] == "abandoned"
-            if self._open.pop(leaf["intent"], None) is None:
-                yield "pairing", f"an outcome for intent {leaf['intent']}, which has one already or is not there"
+            self._abandoned += status == ABANDONED
+            if subject in self._open:
+                self._open.remove(subject)
+            else:
+                wrong.append(("pairing", f"an outcome for intent {subject}, which has one already or is not there"))
+        elif subject is not None:
+            self._ended.add(subject)
+            self._next.pop(subject, None)
+        return wrong
 
     def _check_bodies(self, leaf: dict[str, Any], data: bytes) -> Iterable[str]:
         parts = leaf["parts"] if leaf["kind"] in self._counts else []

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from veyra.audit import segment
-from veyra.audit.frame import Frame, Scan
+from veyra.audit.frame import Frame, Scan, skim
 from veyra.errors import AuditCorruptError
 
 
@@ -37,6 +37,17 @@ class Place(NamedTuple):
     seq: int
 
 
+class Run(NamedTuple):
+    """Frames that follow one another: the sequence number of the first, where each begins, and their leaves."""
+
+    seq: int
+    offsets: list[int]
+    leaves: list[bytes]
+
+
+_Read = TypeVar("_Read", Frame, Run)
+
+
 class Walk:
     """The frames of the log in `directory`, in order, each with the file it is in.
 
@@ -60,12 +71,19 @@ class Walk:
         self._at = at
         self._blobs = blobs
         self._files = segment.listed(directory)
+        self._reached: int | None = None
         self.fault: Fault | None = None
         self.heads: list[tuple[Path, segment.Head, int]] = []
         self.unread = self._read_heads()
 
     def __iter__(self) -> Iterator[tuple[Path, Frame]]:
-        due: int | None = None
+        return self._go(self._frames)
+
+    def runs(self) -> Iterator[tuple[Path, Run]]:
+        """Go through the same frames in runs, without their bodies: several times as quick as one by one."""
+        return self._go(self._runs)
+
+    def _go(self, read: Callable[[Path, int, int, int | None], Iterator[_Read]]) -> Iterator[tuple[Path, _Read]]:
         for number, (file, head, start) in enumerate(self.heads):
             first, begin = head.first, start
             if self._at is not None and number <= self._at.segment:
@@ -74,17 +92,16 @@ class Walk:
                 first, begin = self._at.seq, max(start, self._at.offset)
             rest = [later.first for _, later, _ in self.heads[number + 1 :]]
             limit = min(rest, default=None)
-            if due is not None and first > due:
-                self.fault = Fault(file, 0, due, f"a segment that begins at entry {head.first}", torn=False)
+            if self._reached is not None and first > self._reached:
+                reason = f"a segment that begins at entry {head.first}"
+                self.fault = Fault(file, 0, self._reached, reason, torn=False)
                 return
-            due = first
+            self._reached = first
             if limit is not None and limit <= self._start:
-                due = limit
+                self._reached = limit
                 continue
-            for frame in self._frames(file, begin, first, limit):
-                due = frame.seq + 1
-                if frame.seq >= self._start:
-                    yield file, frame
+            for item in read(file, begin, first, limit):
+                yield file, item
             if self.fault is not None:
                 return
         self.fault = self.unread
@@ -93,16 +110,41 @@ class Walk:
         with segment.opened(file) as fd:
             scan = Scan(fd, begin, os.fstat(fd).st_size, first, blobs=self._blobs)
             for frame in scan if limit is None or limit > first else ():
-                yield frame
+                self._reached = frame.seq + 1
+                if frame.seq >= self._start:
+                    yield frame
                 if frame.seq + 1 == limit:
                     return
-            if limit is not None and scan.seq < limit:
-                reason = (
-                    scan.damage.reason if scan.damage else f"an end, though the next segment begins at entry {limit}"
-                )
-                self.fault = Fault(file, scan.offset, scan.seq, reason, torn=False)
-            elif scan.damage is not None and limit is None:
-                self.fault = Fault(file, scan.damage.offset, scan.seq, scan.damage.reason, scan.damage.torn)
+            self._judge(file, scan, limit)
+
+    def _runs(self, file: Path, begin: int, first: int, limit: int | None) -> Iterator[Run]:
+        with segment.opened(file) as fd:
+            seq, offset, size = first, begin, os.fstat(fd).st_size
+            while limit is None or seq < limit:
+                for offsets, leaves, end in skim(fd, offset, size, seq):
+                    offset = end
+                    count = len(leaves) if limit is None else min(len(leaves), limit - seq)
+                    self._reached = seq + count
+                    yield Run(seq, offsets[:count], leaves[:count])
+                    seq += count
+                    if seq == limit:
+                        return
+                scan = Scan(fd, offset, size, seq, blobs=False)
+                frame = next(iter(scan), None)
+                if frame is None:
+                    self._judge(file, scan, limit)
+                    return
+                self._reached = seq + 1
+                yield Run(seq, [frame.offset], [frame.leaf])
+                seq, offset = seq + 1, frame.end
+
+    def _judge(self, file: Path, scan: Scan, limit: int | None) -> None:
+        """Note what is wrong with where a scan ended."""
+        if limit is not None and scan.seq < limit:
+            reason = scan.damage.reason if scan.damage else f"an end, though the next segment begins at entry {limit}"
+            self.fault = Fault(file, scan.offset, scan.seq, reason, torn=False)
+        elif scan.damage is not None and limit is None:
+            self.fault = Fault(file, scan.damage.offset, scan.seq, scan.damage.reason, scan.damage.torn)
 
     def _read_heads(self) -> Fault | None:
         origin: str | None = None
