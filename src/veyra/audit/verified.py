@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from veyra.audit.files import created, make_folder, write_all
-from veyra.audit.tree import HASH_SIZE, Tree
+from veyra.audit.tree import Tree
 from veyra.audit.walk import Place
 from veyra.errors import AuditError
 
@@ -27,7 +27,7 @@ class Verified:
     Attributes:
         origin: of the log.
         last, hash: where the last entry is that the checkpoint covers, and its leaf's hash.
-        tree: the tree that ends with it.
+        peaks: the compact range of the tree that ends with it.
         due: the running number that is due next, by session.
         ended: the sessions that have ended.
         open: the intents without an outcome.
@@ -36,10 +36,15 @@ class Verified:
     origin: str
     last: Place
     hash: bytes
-    tree: Tree
+    peaks: tuple[bytes, ...]
     due: dict[str, int]
     ended: frozenset[str]
     open: frozenset[str]
+
+    @property
+    def tree(self) -> Tree:
+        """The tree of the entries that were verified, to grow on."""
+        return Tree(self.last.seq + 1, self.peaks)
 
 
 def read(file: Path) -> Verified | None:
@@ -75,7 +80,7 @@ def write(file: Path, state: Verified) -> None:
         "origin": state.origin,
         "last": state.last,
         "hash": state.hash.hex(),
-        "peaks": [peak.hex() for peak in state.tree.peaks],
+        "peaks": [peak.hex() for peak in state.peaks],
         "due": state.due,
         "ended": sorted(state.ended),
         "open": sorted(state.open),
@@ -87,15 +92,16 @@ def write(file: Path, state: Verified) -> None:
 
 def _verified(fields: dict[str, Any]) -> Verified:
     last = Place(*map(int, fields["last"]))
-    peaks = [bytes.fromhex(peak) for peak in fields["peaks"]]
-    if min(last) < 0 or any(len(peak) != HASH_SIZE for peak in peaks):
+    if min(last) < 0:
         raise ValueError
-    return Verified(
+    state = Verified(
         origin=str(fields["origin"]),
         last=last,
         hash=bytes.fromhex(fields["hash"]),
-        tree=Tree(last.seq + 1, peaks),
+        peaks=tuple(map(bytes.fromhex, fields["peaks"])),
         due={str(sid): int(number) for sid, number in fields["due"].items()},
         ended=frozenset(map(str, fields["ended"])),
         open=frozenset(map(str, fields["open"])),
     )
+    Tree(last.seq + 1, state.peaks)  # raises where they do not fit one another
+    return state

@@ -226,7 +226,7 @@ class _Check:
         self._since = since
         self._comparison: Comparison
         self._origin = ""
-        self._tree = Tree() if since is None else since.tree.copy()
+        self._tree = Tree() if since is None else since.tree
         self._known: Checkpoint | None = None
         self._next = {} if since is None else dict(since.due)
         self._ended = set[str]() if since is None else set(since.ended)
@@ -398,7 +398,7 @@ class _Check:
             compared=(*self._anchors.points, *self._anchors.receipts),
             undecided=(*seen.undecided, *undecided),
             gaps=tuple(seen.gaps),
-            since=0 if self._since is None else self._since.tree.size,
+            since=0 if self._since is None else self._since.last.seq + 1,
             verified=None if self._problems else self.verified,
         )
 
@@ -413,7 +413,7 @@ class _Check:
                 origin=self._origin,
                 last=place,
                 hash=leaf_hash(leaf),
-                tree=self._tree.copy(),
+                peaks=self._tree.peaks,
                 due=dict(self._next),
                 ended=frozenset(self._ended),
                 open=frozenset(self._open),

@@ -16,7 +16,8 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from io import TextIOWrapper
 from typing import Literal, TextIO, TypeAlias
@@ -122,6 +123,31 @@ def printable(text: str) -> str:
 def note(text: str) -> None:
     """Write a line for the person at the terminal to standard error."""
     _err(f"veyra: {printable(text)}\n")
+
+
+@contextmanager
+def progress(what: str) -> Iterator[Callable[[int, int], None] | None]:
+    """Show how far a long work is, on one line of standard error that goes away; None where that is no terminal.
+
+    Nothing is shown in the first second, nor more often than ten times in one.
+    """
+    if not _is_terminal(sys.stderr):
+        yield None
+        return
+    next_at = time.monotonic() + 1.0
+    shown = False
+
+    def tell(done: int, total: int) -> None:
+        nonlocal next_at, shown
+        if time.monotonic() >= next_at:
+            next_at, shown = time.monotonic() + 0.1, True
+            _err(f"\rveyra: {what}: {min(done * 100 // max(total, 1), 100):3d} %")
+
+    try:
+        yield tell
+    finally:
+        if shown:
+            _err("\r\x1b[K")
 
 
 def failure(message: str, hint: str | None = None) -> None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from hashlib import sha256
 from pathlib import Path
 
 import click
 
-from veyra.audit import Problem, Report, verify
-from veyra.audit.anchors import Anchors, parse_verifier, read_checkpoint, read_receipt, usual
+from veyra import environ
+from veyra.audit import Problem, Report, verified, verify
+from veyra.audit.anchors import Anchors, origin_of, parse_verifier, read_checkpoint, read_receipt, usual
 from veyra.audit.keys import Places
+from veyra.audit.verified import Verified
 from veyra.audit.verify import LEVELS, Level
 from veyra.cli import show
 from veyra.cli.audit.directory import directory_option
@@ -43,6 +46,12 @@ class Undecided(Failure):
 @click.option("--head", "heads", metavar="DIR", type=_PATH, help="Where what was signed last is kept, if elsewhere.")
 @click.option("--checkpoint", "points", metavar="FILE", type=_PATH, multiple=True, help="A checkpoint kept elsewhere.")
 @click.option("--receipt", "receipts", metavar="FILE", type=_PATH, multiple=True, help="A receipt, kept as JSON.")
+@click.option(
+    "--since",
+    metavar="FILE",
+    type=_PATH,
+    help="Go on from what FILE says was verified, and keep in it how far; --level quick has a usual one.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the report as one JSON object.")
 @click.pass_context
 def command(
@@ -54,9 +63,13 @@ def command(
     heads: Path | None,
     points: tuple[Path, ...],
     receipts: tuple[Path, ...],
+    since: Path | None,
     as_json: bool,
 ) -> None:
     """Check that the log is whole and unaltered, and agrees with what was kept elsewhere.
+
+    Level quick reads only what came since it was last run. It does not see what was altered before that, so a full
+    verification from time to time is still needed.
 
     Exit status: 0 it is, 1 it was altered or damaged, 2 that cannot be said (there is no log, or a key or an anchor is
     missing), 3 it is, but for losses that the log itself declares.
@@ -67,14 +80,37 @@ def command(
       veyra audit verify --level anchors --checkpoint last-month.txt
     """  # noqa: D301  (\b keeps the lines of the example)
     try:
-        report = verify(directory, level=level, anchors=_anchors(directory, texts, heads, points, receipts))
+        file = since or (_usual_file(directory) if level == "quick" else None)
+        anchors = _anchors(directory, texts, heads, points, receipts)
+        start = None if file is None else verified.read(file)
+        with show.progress("verifying") as progress:
+            report = verify(directory, level=level, anchors=anchors, since=start, progress=progress)
+        if file is not None and report.verified is not None:
+            _keep(file, report.verified)
     except AuditError as error:
         raise Undecided(error.message) from None
     if as_json:
-        show.record({"ok": report.ok, **asdict(report)})
+        fields = {name: value for name, value in asdict(report).items() if name != "verified"}
+        show.record({"ok": report.ok, **fields})
     else:
         _print(report, directory)
     ctx.exit(_status(report))
+
+
+def _usual_file(directory: Path) -> Path | None:
+    """Return where the state of quick verifications of this log is kept."""
+    origin = origin_of(directory)
+    name = None if origin is None else sha256(origin.encode()).hexdigest()[:32]
+    return None if name is None else environ.state_dir() / "verified" / f"{name}.json"
+
+
+def _keep(file: Path, state: Verified) -> None:
+    try:
+        verified.write(file, state)
+    except OSError as error:
+        show.note(
+            f"{file} cannot be written ({error.strerror or error}): the next verification begins where this one did"
+        )
 
 
 def _anchors(
@@ -104,6 +140,7 @@ def _print(report: Report, directory: Path) -> None:
             "origin": report.origin or "not known",
             "segments": f"{report.segments:,}",
             "entries": f"{report.size:,} ({covered})",
+            **({"verified earlier": f"{report.since:,}, not read again"} if report.since else {}),
             "root": report.root,
             "attempts": f"{report.intents:,}: {report.outcomes:,} with an outcome, {report.open:,} open, "
             f"{report.abandoned:,} abandoned",
