@@ -18,6 +18,7 @@
     │   ├── CallTimeoutError          took too long; phase says which clock ran out
     │   ├── IncompleteStreamError     the answer was cut before its terminal marker; see partial
     │   ├── MalformedResponseError    the answer cannot be understood
+    │   │   └── OutputMismatchError   the answer does not fit the type that was asked for; carries it
     │   └── BackendError              a backend broke its contract or raised something of its own
     ├── CircuitOpenError              refused here: the target failed too often lately
     ├── BudgetExceededError           refused here: it would cost more than is allowed
@@ -218,6 +219,17 @@ class MalformedResponseError(ProviderError):
 
     kind = "malformed_response"
     default_ambiguous = True
+
+
+class OutputMismatchError(MalformedResponseError):
+    """The answer came whole but does not fit `output`: the message names the place, `response` is the answer."""
+
+    kind = "output_mismatch"
+    default_ambiguous = False
+
+    def __init__(self, message: str, *, response: ModelResponse, partial: str = "") -> None:
+        super().__init__(message, partial=partial)
+        self.response = response
 
 
 class BackendError(ProviderError):

@@ -215,6 +215,7 @@ class Options(TypedDict, total=False):
     tools: Sequence[Any]
     tool_choice: str
     output: Any
+    repair: int
     reasoning: str | int
     cache: Any
     timeout: float | Timeouts
@@ -243,6 +244,7 @@ class Request:
     tools: tuple[Tool, ...] = ()
     tool_choice: str | None = None
     output: Any = None
+    repair: int | None = None
     reasoning: str | int | None = None
     cache: Any = None
     timeout: Timeouts | None = None
@@ -383,7 +385,7 @@ class Receipt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptRecord:
-    """One attempt of the call that gave a response: which backend, how it ended, and its entry in the log."""
+    """One attempt of the call that gave a response: which backend, how it ended, what it used, and its log entry."""
 
     number: int
     backend: str
@@ -391,6 +393,8 @@ class AttemptRecord:
     status: str
     latency_ms: float
     error: str | None = None
+    usage: Usage = Usage()
+    cost: Decimal | None = None
     receipt: Receipt | None = None
 
 

@@ -16,11 +16,12 @@ from veyra.errors import (
     CallTimeoutError,
     IncompleteStreamError,
     InvalidRequestError,
-    MalformedResponseError,
+    OutputMismatchError,
     RateLimitError,
 )
 from veyra.models.base import BaseModelBackend, Exchange
 from veyra.models.gate import EventBackend, Gate
+from veyra.models.mock import MockBackend
 from veyra.types import (
     Event,
     Finish,
@@ -392,12 +393,60 @@ async def test_an_answer_that_does_not_fit_is_an_error_with_its_text_and_its_usa
     """An answer of the wrong shape names the place, keeps the text, and counts what it used."""
     log = AuditLog.memory()
     text = '{"name": "Bern", "people": "many"}'
-    with pytest.raises(MalformedResponseError, match=r"\$\.people: expected int") as caught:
+    with pytest.raises(OutputMismatchError, match=r"\$\.people: expected int") as caught:
         await Gate(Steps(TextDelta(text), DONE), log).generate("Which?", output=City)
     assert caught.value.partial == text
     row = _row(log)
-    assert (row.status, row.error) == ("error", "malformed_response")
+    assert (row.status, row.error) == ("error", "output_mismatch")
+    assert caught.value.response.content == text
+    assert caught.value.response.receipt is not None
     assert row.usage["output_total"] == 2
+
+
+async def test_an_answer_that_does_not_fit_is_asked_for_again_as_often_as_allowed() -> None:
+    """A repair is an attempt of the same call: it carries the answer and what is wrong with it, and its use is told."""
+    log = AuditLog.memory()
+    mock = MockBackend(['{"name": "Bern"}', "no JSON", '{"name": "Bern", "people": 134000}'])
+    response = await Gate(mock, log).generate("Which?", output=City, repair=2)
+    assert response.output == City("Bern", 134000)
+    assert [(a.number, a.status, a.error) for a in response.attempts] == [
+        (1, "error", "output_mismatch"),
+        (2, "error", "output_mismatch"),
+        (3, "ok", None),
+    ]
+    assert [a.usage.output_total for a in response.attempts] == [2, 2, 4]
+    rows = list(log.attempts())
+    assert [row.status for row in rows] == ["error", "error", "ok"]
+    assert len({row.call for row in rows}) == 1
+    asked = mock.calls[1].messages
+    assert [message.role for message in asked] == ["user", "assistant", "user"]
+    assert asked[1].text == '{"name": "Bern"}'
+    assert "people" in asked[2].text
+
+
+async def test_repairs_are_bounded() -> None:
+    """After the last repair the mismatch is raised; other errors are never repaired."""
+    mock = MockBackend(["bad", "bad", "bad"])
+    with pytest.raises(OutputMismatchError):
+        await Gate(mock, None).generate("Which?", output=City, repair=1)
+    assert len(mock.calls) == 2
+    failing = MockBackend([RateLimitError("slow")])
+    with pytest.raises(RateLimitError):
+        await Gate(failing, None).generate("Which?", output=City, repair=3)
+    assert len(failing.calls) == 1
+
+
+@pytest.mark.parametrize("options", [{"repair": 6, "output": City}, {"repair": -1, "output": City}, {"repair": 1}])
+async def test_a_repair_that_cannot_be_is_told(options: Any) -> None:
+    """A repair needs a type to fit, and a bound."""
+    with pytest.raises(InvalidRequestError, match="repair"):
+        await Gate(Steps(DONE), None).generate("Which?", **options)
+
+
+def test_a_stream_is_not_repaired() -> None:
+    """What was handed on cannot be taken back."""
+    with pytest.raises(InvalidRequestError, match="repair"):
+        Gate(Steps(DONE), None).stream("Which?", output=City, repair=1)
 
 
 async def test_tool_calls_and_refusals_are_no_output() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal
@@ -38,6 +39,12 @@ KEY = "sk-canary-0123456789"
 BACKENDS = ["openai", "anthropic", "ollama"]
 JSON = {"content-type": "application/json", "x-request-id": "req-1", "request-id": "req-1"}
 SSE = {"content-type": "text/event-stream", "x-request-id": "req-1", "request-id": "req-1"}
+
+
+@dataclass
+class City:
+    name: str
+    people: int
 
 
 def _sse(*events: Any, names: bool = False, done: bool = False) -> bytes:
@@ -482,6 +489,25 @@ async def test_the_cost_is_in_the_response_and_in_the_log() -> None:
     )  # 3 fresh tokens at 0.15, 2 cached at 0.075, 1 written at 0.6 per million
     assert unpriced.cost is None
     assert [row.cost for row in log.attempts()] == [priced.cost, None]
+
+
+@pytest.mark.parametrize(("model", "mode"), [("gpt-6-sol", "native"), ("gpt-4", "tool")])
+async def test_structured_output_by_the_model_s_own_mode_or_by_a_tool(model: str, mode: str) -> None:
+    """A model with a mode of its own for schemas is asked in it; one without is made to call a tool; both give a value."""
+    text = '{"name": "Bern", "people": 134000}'
+    call = {"id": "c", "type": "function", "function": {"name": "answer", "arguments": text}}
+    message: dict[str, Any] = {"role": "assistant", "content": text}
+    if mode == "tool":
+        message = {"role": "assistant", "content": None, "tool_calls": [call]}
+    body = json.dumps(
+        {"id": "x", "model": model, "choices": [{"index": 0, "finish_reason": "stop", "message": message}]}
+    )
+    backend, transport, _ = _backend("openai", Answer(headers=JSON, chunks=[body.encode()]))
+    response = await backend.generate("Which?", model=model, output=City)
+    assert response.output == City("Bern", 134000)
+    assert response.finish_reason == "stop"
+    assert ("response_format" in json.loads(transport.sent[0].body)) == (mode == "native")
+    assert ("tools" in json.loads(transport.sent[0].body)) == (mode == "tool")
 
 
 async def test_without_an_address_a_call_says_how_to_give_one() -> None:

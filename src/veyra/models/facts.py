@@ -125,11 +125,13 @@ def lookup(provider: str, model: str, *, api_version: str | None = None, own: It
 
 
 def fitted(flags: Flags, facts: ModelFacts) -> Flags:
-    """Return an endpoint's flags with the role and the field that the model wants, where that is known."""
+    """Return an endpoint's flags as they hold for a model, where that is known."""
     return replace(
         flags,
         system_role=facts.system_role or flags.system_role,
         max_tokens_field=facts.max_tokens_field or flags.max_tokens_field,
+        structured=facts.structured or flags.structured,
+        prompt_cache_options=flags.prompt_cache_options or (facts.cache is not None and facts.cache.form == "options"),
     )
 
 

@@ -17,20 +17,26 @@ from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import Any, NoReturn, Self, Unpack
+from typing import Any, NamedTuple, NoReturn, Self, Unpack
 
 from veyra import schema
 from veyra.audit import AuditLog
 from veyra.audit.entry import new_id
-from veyra.errors import IncompleteStreamError, InvalidRequestError, MalformedResponseError
+from veyra.errors import (
+    IncompleteStreamError,
+    InvalidRequestError,
+    MalformedResponseError,
+    OutputMismatchError,
+)
 from veyra.models import record, whole
 from veyra.models.base import BaseModelBackend, Exchange
 from veyra.models.clock import Clock
 from veyra.models.entries import Asked, Entries, owned
 from veyra.models.estimate import estimate
-from veyra.models.request import MAX_PROMPT_BYTES, build_embed_request, build_request
+from veyra.models.request import MAX_PROMPT_BYTES, build_embed_request, build_request, repaired
 from veyra.policy import prices
 from veyra.types import (
+    AttemptRecord,
     EmbeddingResponse,
     EmbedOptions,
     Event,
@@ -53,6 +59,15 @@ LIST_TIMEOUTS = Timeouts(first_token=None, between_events=None, total=60.0)
 """For a list of models, all of its pages."""
 
 
+class _Answer(NamedTuple):
+    """How an attempt ended: `latency` in ms, `status` as in the log."""
+
+    finish: Finish
+    latency: float
+    price: prices.Cost | None = None
+    status: str = "ok"
+
+
 class Attempt:
     """One try at one backend: its events, and, when they have ended well, its `response`.
 
@@ -61,16 +76,23 @@ class Attempt:
         request: what is asked.
         log: where intent and outcome go; None records nothing (`audit="off"`).
         call: the id of the call that the attempt belongs to.
-        number: which try of the call this is, from 1.
+        earlier: the tries of the call before this one.
     """
 
     def __init__(
-        self, backend: BaseModelBackend, request: Request, log: AuditLog | None, *, call: str, number: int = 1
+        self,
+        backend: BaseModelBackend,
+        request: Request,
+        log: AuditLog | None,
+        *,
+        call: str,
+        earlier: tuple[AttemptRecord, ...] = (),
     ) -> None:
         self.backend = backend
         self.request = request
         self.call = call
-        self.number = number
+        self.number = number = len(earlier) + 1
+        self.earlier = earlier
         self.response: ModelResponse | None = None
         self._entries = Entries(log, backend=backend.name, call=call, number=number, model=request.model)
         self._text: list[str] = []
@@ -109,6 +131,15 @@ class Attempt:
         await self._succeed(event, exchange)
         yield event
 
+    async def collect(self) -> ModelResponse:
+        """Carry the attempt out and return its response; raises as `events`."""
+        async with aclosing(self.events()) as events:
+            async for _ in events:
+                pass
+        if self.response is None:  # events ends with Finish or an error
+            raise AssertionError
+        return self.response
+
     def _keep(self, event: Event) -> None:
         if isinstance(event, TextDelta):
             self._text.append(event.text)
@@ -126,46 +157,62 @@ class Attempt:
             exchange.provider, finish.model or self.request.model or "", finish.usage, datetime.now(UTC)
         )
         unfit = self._read_output(finish)
-        response = self._respond(finish, latency, price=price)
+        status = "ok" if unfit is None else "error"
+        answer = _Answer(finish, latency, price, status)
+        failure = None if unfit is None else OutputMismatchError(unfit, response=self._respond(answer))
         receipt = await self._entries.close(
-            "ok" if unfit is None else "error",
-            record.outcome_attributes(exchange, finish=finish, price=price, error=unfit),
-            response,
+            status,
+            record.outcome_attributes(exchange, finish=finish, price=price, error=failure),
+            self._respond(answer),
         )
-        if unfit is not None:
-            self._entries.complete(unfit, "".join(self._text))
-            raise unfit
-        self.response = response if receipt is None else self._respond(finish, latency, receipt, price)
+        self.response = self._respond(answer, receipt)
+        if failure is not None:
+            failure.response, self.response = self.response, None
+            self._entries.complete(failure, "".join(self._text))
+            raise failure
 
-    def _read_output(self, finish: Finish) -> MalformedResponseError | None:
-        """Read the answer into the type that was asked for, unless the model called tools or would not answer."""
+    def _read_output(self, finish: Finish) -> str | None:
+        """Read the answer into the type that was asked for, and return what is wrong with it, if anything.
+
+        Where the model called tools or would not answer, there is nothing to read.
+        """
         if self.request.output is None or finish.reason in {"tool_calls", "content_filter", "paused"}:
             return None
         try:
             self._output = schema.parse(self.request.output, "".join(self._text), nulls_absent=True)
         except MalformedResponseError as error:
-            return error
+            return str(error)
         return None
 
     async def _fail(self, error: BaseException) -> NoReturn:
         """Record how the attempt ended, with what had come, and raise what the caller is to see."""
         latency = self._entries.stop()
-        partial = self._respond(Finish(reason=None), latency) if self._text or self._reasoning else None
+        partial = self._respond(_Answer(Finish(reason=None), latency)) if self._text or self._reasoning else None
         await self._entries.fail(error, text="".join(self._text), partial=partial)
 
     def _cut(self) -> IncompleteStreamError:
         return IncompleteStreamError(f"{self.backend.name}: the answer ended without its terminal marker")
 
-    def _respond(
-        self, finish: Finish, latency: float, receipt: Receipt | None = None, price: prices.Cost | None = None
-    ) -> ModelResponse:
-        usage = finish.usage
+    def _respond(self, answer: _Answer, receipt: Receipt | None = None) -> ModelResponse:
+        finish, usage = answer.finish, answer.finish.usage
         model = finish.model or self.request.model or ""
+        cost = None if answer.price is None else answer.price.amount
+        done = AttemptRecord(
+            number=self.number,
+            backend=self.backend.name,
+            model=model,
+            status=answer.status,
+            latency_ms=answer.latency,
+            error=None if answer.status == "ok" else OutputMismatchError.kind,
+            usage=usage,
+            cost=cost,
+            receipt=receipt,
+        )
         return ModelResponse(
             content="".join(self._text),
             model=model,
             backend=self.backend.name,
-            latency_ms=latency,
+            latency_ms=answer.latency,
             prompt_tokens=usage.input_total or 0,
             completion_tokens=usage.output_total or 0,
             request_id=finish.request_id or finish.response_id,
@@ -174,10 +221,10 @@ class Attempt:
             reasoning="".join(self._reasoning),
             output=self._output,
             usage=usage,
-            cost=None if price is None else price.amount,
+            cost=cost,
             warnings=tuple(self._warnings),
             receipt=receipt,
-            attempts=(self._entries.row(model, receipt),),
+            attempts=(*self.earlier, done),
             parts=finish.parts,
             response_id=finish.response_id,
             raw_finish_reason=finish.raw_reason,
@@ -250,16 +297,19 @@ class Gate(BaseModelBackend):
             InvalidRequestError: the prompt or an option is wrong; nothing was sent or recorded.
             AuditUnavailableError: the intent could not be recorded; nothing was sent.
             AuditWriteError: the outcome could not be recorded; `response` carries the answer.
-            MalformedResponseError: the answer does not fit `output`; `partial` holds its text.
+            OutputMismatchError: the answer does not fit `output`, and did not after as many repairs as `repair` says.
             ProviderError: the attempt failed; its class says how.
         """
-        attempt = self._attempt(prompt, options, stream=False)
-        async with aclosing(attempt.events()) as events:
-            async for _ in events:
-                pass
-        if attempt.response is None:  # events ends with Finish or an error
-            raise AssertionError
-        return attempt.response
+        request, call = self._request(prompt, options, stream=False), new_id()
+        earlier: tuple[AttemptRecord, ...] = ()
+        while True:
+            try:
+                return await Attempt(self.backend, request, self.log, call=call, earlier=earlier).collect()
+            except OutputMismatchError as error:
+                earlier = error.response.attempts
+                if len(earlier) > (request.repair or 0):
+                    raise
+                request = repaired(request, error.response, str(error))
 
     def stream(self, prompt: Prompt, **options: Unpack[Options]) -> Reply:
         """Ask, and read the answer as it comes: `async with backend.stream(...) as reply: async for event in reply`.
@@ -267,7 +317,7 @@ class Gate(BaseModelBackend):
         The call begins with the first event asked for. Raises, while iterated, what `generate` raises; the prompt and
         the options are checked at once.
         """
-        return Reply(self._attempt(prompt, options, stream=True))
+        return Reply(Attempt(self.backend, self._request(prompt, options, stream=True), self.log, call=new_id()))
 
     async def embed(self, texts: str | Sequence[str], **options: Unpack[EmbedOptions]) -> EmbeddingResponse:
         """Return a vector for each text, the call's record durable.
@@ -340,9 +390,6 @@ class Gate(BaseModelBackend):
     async def aclose(self) -> None:
         """Close the backend's connections; the log stays open for others and is closed at exit."""
         await self.backend.aclose()
-
-    def _attempt(self, prompt: Prompt, options: Mapping[str, Any], *, stream: bool) -> Attempt:
-        return Attempt(self.backend, self._request(prompt, options, stream=stream), self.log, call=new_id())
 
     def _request(self, prompt: Prompt, options: Mapping[str, Any], *, stream: bool) -> Request:
         return build_request(

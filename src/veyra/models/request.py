@@ -5,14 +5,18 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from veyra.errors import ContextLengthError, InvalidRequestError
 from veyra.schema import function_schema, json_schema
-from veyra.types import EmbedRequest, Message, Options, Prompt, Request, Text, Timeouts, Tool
+from veyra.types import EmbedRequest, Message, ModelResponse, Options, Prompt, Request, Text, Timeouts, Tool
 
 MAX_PROMPT_BYTES = 8 * 1024 * 1024
 """Text of a prompt, as UTF-8 bytes, that is sent unless the limit is raised: more than any model reads today."""
+
+MAX_REPAIRS = 5
+"""How often an answer that does not fit can be asked for again, at most."""
 
 REASONING_LEVELS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
 
@@ -43,6 +47,9 @@ def build_request(
             values[name] = check(name, value)
     messages = _conversation(prompt)
     _check_text(messages, values.get("system"), max_prompt_bytes)
+    if values.get("repair") and (stream or values.get("output") is None):
+        msg = "repair asks again where a whole answer does not fit: it goes with output=... and with generate()"
+        raise InvalidRequestError(msg)
     return Request(prompt=prompt, messages=messages, stream=stream, **values)
 
 
@@ -88,12 +95,19 @@ def build_embed_request(
     return EmbedRequest(texts=tuple(several), **values)
 
 
+def repaired(request: Request, answer: ModelResponse, why: str) -> Request:
+    """Return the request that asks again, with the answer that did not fit and what is wrong with it."""
+    wish = f"That does not fit what was asked for: {why}. Answer again, with nothing but the corrected JSON."
+    messages = (*request.messages, answer.message, Message("user", wish))
+    return replace(request, prompt=messages, messages=messages)
+
+
 def given_options(request: Request) -> Options:
-    """Return the options of a request that were set, as `generate` takes them; `timeout` is the gate's."""
+    """Return the options of a request that were set, as `generate` takes them; `timeout` and `repair` are the gate's."""
     given: Options = {}
     for name in _CHECKS:
         value = getattr(request, name)
-        if name != "timeout" and value is not None and value not in ((), {}):
+        if name not in {"timeout", "repair"} and value is not None and value not in ((), {}):
             given[name] = value  # type: ignore[literal-required]  # the names are those of Options
     return given
 
@@ -262,6 +276,12 @@ def _output(_name: str, value: object) -> object:
     return value
 
 
+def _repair(name: str, value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= MAX_REPAIRS:
+        raise _wrong(name, f"an int from 0 to {MAX_REPAIRS}", value)
+    return value
+
+
 def _any(_name: str, value: object) -> object:
     return value
 
@@ -277,6 +297,7 @@ _CHECKS: dict[str, Callable[[str, object], Any]] = {
     "tools": _tools,
     "tool_choice": _name,
     "output": _output,
+    "repair": _repair,
     "reasoning": _reasoning,
     "cache": _any,
     "timeout": _timeout,

@@ -34,8 +34,9 @@ from veyra.types import (
     Timeouts,
     TokenCount,
 )
-from veyra.wire.base import Dialect, Encoded, Flags
+from veyra.wire.base import Decoder, Dialect, Encoded, Flags
 from veyra.wire.routes import Counting, Embedding, Inventory, Question, prompt_only
+from veyra.wire.structured import ToolAnswer, by_tool
 
 _T = TypeVar("_T")
 
@@ -133,7 +134,7 @@ class WireBackend(EventBackend):
             exchange.answered(incoming.head)
             if incoming.head.status >= 300:  # no redirect is followed: it would carry the key elsewhere
                 raise await self._failure(incoming, exchange)
-            decoder = self._dialect.decoder(incoming.head, self._flags, stream=request.stream)
+            decoder = self._decoder(incoming.head, request)
             chunks = aiter(incoming.chunks())
             finish: Event | None = None
             while not decoder.done:
@@ -298,6 +299,13 @@ class WireBackend(EventBackend):
             warnings=warnings,
             secrets=() if key is None else (key,),
         )
+
+    def _decoder(self, head: Head, request: Request) -> Decoder:
+        """Return the dialect's decoder; where the answer was asked for as a tool's call, that call is the text."""
+        decoder = self._dialect.decoder(head, self._flags, stream=request.stream)
+        if request.output is None or request.model is None:
+            return decoder
+        return ToolAnswer(decoder) if by_tool(request, self._known(request.model)[1]) else decoder
 
     async def _failure(self, incoming: Incoming, exchange: Exchange) -> ProviderError:
         size = 0
