@@ -40,7 +40,7 @@ ACTOR: Final = "veyra.actor"
 TRACE: Final = "veyra.trace_id"
 
 _WAIT_SECONDS: Final = 20.0
-_MAX_INTEGER: Final = 2**63 - 1
+MAX_INTEGER: Final = 2**63 - 1
 """The largest integer that SQLite keeps."""
 _MAX_COUNT: Final = 2**53 - 1
 """A count above this, which no provider means, is kept as this: sums of such counts still fit."""
@@ -248,7 +248,7 @@ class _AnotherLogError(Exception):
 
 
 def _refresh(
-    database: sqlite3.Connection, directory: Path, table: _Table, until: int = _MAX_INTEGER
+    database: sqlite3.Connection, directory: Path, table: _Table, until: int = MAX_INTEGER
 ) -> AuditCorruptError | None:
     """Take in the entries after the mark, up to the number `until`, within a transaction.
 
@@ -307,7 +307,7 @@ def _take(database: sqlite3.Connection, entry: Entry) -> None:
 def _intent(entry: Entry) -> list[object]:
     row, leaf = opened(entry), entry.leaf
     actor, trace = (leaf["attributes"].get(name) for name in (ACTOR, TRACE))
-    moment = min(int(leaf["t"]), _MAX_INTEGER)
+    moment = min(int(leaf["t"]), MAX_INTEGER)
     names = [_plain(text) for text in (actor, trace, row.backend, row.model)]
     return [entry.seq, _plain(row.id), _plain(row.call), _count(row.attempt), moment, row.time, *names]
 
@@ -315,7 +315,7 @@ def _intent(entry: Entry) -> list[object]:
 def _outcome(entry: Entry) -> list[object]:
     leaf = entry.leaf
     row, attributes = closed(_NOTHING, leaf), leaf["attributes"]
-    latency = None if leaf["latency"] is None else min(int(leaf["latency"]), _MAX_INTEGER)
+    latency = None if leaf["latency"] is None else min(int(leaf["latency"]), MAX_INTEGER)
     tokens = [_count((row.usage or {}).get(name)) for name in TOKENS]
     micro, currency = (attributes.get(name) for name in ("veyra.cost.micro", "veyra.cost.currency"))
     cost = None if row.cost is None else str(row.cost)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final, Literal, TypeAlias
 
-from veyra.audit.index import TOKENS, Index
+from veyra.audit.index import MAX_INTEGER, TOKENS, Index
 from veyra.audit.read import AttemptRow
 
 By: TypeAlias = Literal["day", "model", "backend"]
@@ -131,23 +131,32 @@ def by_status(index: Index, query: Query) -> dict[str, int]:
     return dict(index.database.execute(ask, values).fetchall())
 
 
-def _where(query: Query) -> tuple[str, list[object]]:
+def _where(query: Query) -> tuple[str, list[int | str]]:
     """Return the condition, and the values for its question marks."""
-    terms = [(f"{name} = ?", getattr(query, name)) for name in _EQUAL]
+    terms: list[tuple[str, int | str | None]] = [(f"{name} = ?", getattr(query, name)) for name in _EQUAL]
     terms += [("t >= ?", query.since), ("t < ?", query.until), ("model = ?", query.model)]
     terms.append(("coalesce(input_total, 0) + coalesce(output_total, 0) >= ?", query.min_tokens))
     terms.append(("micro >= ?", None if query.min_cost is None else int(query.min_cost * _MICRO)))
-    chosen = [(term, value) for term, value in terms if value is not None]
+    chosen = [(term, _bound(value)) for term, value in terms if value is not None]
     conditions, values = [term for term, _ in chosen], [value for _, value in chosen]
-    if query.text is not None:
+    words = _words(query.text or "")
+    if words:
         conditions.append(_TEXT)
-        values += [_words(query.text)] * 2
+        values += [words, words]
     return " AND ".join(conditions) or "1", values
 
 
 def _words(text: str) -> str:
     """Return the words as FTS5 takes them: each quoted, so that none of them is an operator; all must be there."""
-    return " ".join('"' + word.replace('"', '""') + '"' for word in text.split())
+    words = str(_bound(text)).replace("\0", " ").split()
+    return " ".join('"' + word.replace('"', '""') + '"' for word in words)
+
+
+def _bound(value: int | str) -> int | str:
+    """Return a value as SQLite takes it, as the index holds it: within 64 bits, and without half characters."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    return max(min(value, MAX_INTEGER), -MAX_INTEGER)
 
 
 def _attempt(row: tuple[Any, ...]) -> AttemptRow:
