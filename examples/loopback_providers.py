@@ -258,6 +258,7 @@ PROVIDERS = {
 INVENTORY: dict[str, JSON] = {
     "/v1/models": {"object": "list", "data": [{"id": "loopback-1", "object": "model"}]},
     "/api/version": {"version": "0.33.0"},
+    "/api/tags": {"models": [{"name": "llama3.2:latest", "model": "llama3.2:latest"}]},
 }
 
 
@@ -275,7 +276,7 @@ class Loopback(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """Answer the routes that ask for no generation."""
-        found = INVENTORY.get(self.path)
+        found = INVENTORY.get(self.path.partition("?")[0])
         self.answer(404 if found is None else 200, found or {"error": "not found"}, {})
 
     def do_POST(self) -> None:

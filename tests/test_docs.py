@@ -208,7 +208,9 @@ def test_every_public_name_is_documented() -> None:
     values = [cls for _, cls in inspect.getmembers(types, inspect.isclass) if cls.__module__ == types.__name__]
     public = {*veyra.__all__, *(cls.__name__ for cls in values), *types.Options.__annotations__}
     shown = (types.ModelResponse, types.Usage, types.Timeouts, types.Receipt, types.AttemptRecord, types.ToolCall)
-    public |= {field.name for cls in shown for field in fields(cls) if field.name != "_"}
+    beside = (types.EmbeddingResponse, types.ModelInfo, types.TokenCount)
+    public |= {field.name for cls in (*shown, *beside) for field in fields(cls) if field.name != "_"}
+    public |= types.EmbedOptions.__annotations__.keys()
     public |= set(inspect.signature(WireBackend).parameters) - {"endpoint"}
     public |= {name for name, _ in inspect.getmembers(veyra.AuditLog) if not name.startswith("_")} - {
         "intent",

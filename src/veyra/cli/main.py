@@ -25,6 +25,7 @@ class Commands(LazyGroup):
         "generate": ("veyra.cli.generate", "Ask a model and print its answer."),
         "backends": ("veyra.cli.backends", "List the backends: where they are, and whether their key is set."),
         "health": ("veyra.cli.health", "Ask whether backends could serve a call now; costs nothing."),
+        "models": ("veyra.cli.models", "List the models of a backend, and what they can."),
         "audit": ("veyra.cli.audit", "Read and verify the log of calls."),
     }
 
