@@ -1,0 +1,393 @@
+"""The providers' own SDKs as clients of the server halves: what they parse is what was sent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import anthropic
+import ollama
+import openai
+import pytest
+
+from pairs import PAIRS
+from serving import Script, provider
+from veyra import errors
+from veyra.types import Event, Finish, Opaque, ReasoningDelta, TextDelta, ToolCall, ToolCallDelta, Usage
+
+HELLO = [{"role": "user", "content": "Hi"}]
+USAGE = Usage(input_total=10, input_uncached=4, cache_read=6, output_total=7, reasoning=3)
+CALLS = (
+    ToolCall("call_a", "look", {"at": "sky"}, '{"at": "sky"}'),
+    ToolCall("call_b", "look", {"at": "sea"}, '{"at": "sea"}'),
+)
+TEXT: list[Event] = [
+    ReasoningDelta("Hm, "),
+    ReasoningDelta("so."),
+    TextDelta("It is ☀"),
+    TextDelta(" outside."),
+    Finish(reason="stop", usage=USAGE),
+]
+TOOLS: list[Event] = [
+    TextDelta("Let me see."),
+    ToolCallDelta(0, "call_a", "look", '{"at": '),
+    ToolCallDelta(0, arguments='"sky"}'),
+    ToolCallDelta(1, "call_b", "look", '{"at": "sea"}'),
+    Finish(reason="tool_calls", usage=USAGE, tool_calls=CALLS),
+]
+
+
+@pytest.fixture(scope="module")
+def openai_client() -> Iterator[openai.OpenAI]:
+    """One client for all tests of OpenAI's SDK: making one takes longer than all that it does here."""
+    with openai.OpenAI(api_key="sk-test", base_url="http://127.0.0.1:1/v1", max_retries=0) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def anthropic_client() -> Iterator[anthropic.Anthropic]:
+    """One client for all tests of Anthropic's SDK."""
+    with anthropic.Anthropic(api_key="sk-test", base_url="http://127.0.0.1:1", max_retries=0) as client:
+        yield client
+
+
+# ----------------------------------------------------------------------------------- OpenAI Chat Completions
+
+
+def chat(script: Script) -> Any:
+    return provider(PAIRS["openai_chat"].server, script, prefix="/v1")
+
+
+def test_openai_chat_whole(openai_client: openai.OpenAI) -> None:
+    """OpenAI's SDK parses a whole chat answer: text, usage, ids, and the request id of its head."""
+    with chat(TEXT) as at:
+        client = openai_client.with_options(base_url=at.url)
+        answer = client.chat.completions.create(model="m", messages=HELLO)
+    assert (answer.id, answer.model, answer.created, answer._request_id) == (
+        "id_1",
+        "some-model",
+        1_700_000_000,
+        "req_1",
+    )
+    choice = answer.choices[0]
+    assert choice.message.content == "It is ☀ outside."
+    assert choice.message.reasoning_content == "Hm, so."
+    assert choice.finish_reason == "stop"
+    assert (answer.usage.prompt_tokens, answer.usage.completion_tokens, answer.usage.total_tokens) == (10, 7, 17)
+    assert answer.usage.prompt_tokens_details.cached_tokens == 6
+    assert answer.usage.completion_tokens_details.reasoning_tokens == 3
+
+
+def test_openai_chat_streamed(openai_client: openai.OpenAI) -> None:
+    """OpenAI's SDK parses the chunks of a stream, usage on the last of them."""
+    with chat(TEXT) as at:
+        client = openai_client.with_options(base_url=at.url)
+        with client.chat.completions.create(
+            model="m", messages=HELLO, stream=True, stream_options={"include_usage": True}
+        ) as stream:
+            chunks = list(stream)
+    deltas = [chunk.choices[0].delta for chunk in chunks if chunk.choices]
+    assert deltas[0].role == "assistant"
+    assert "".join(delta.content or "" for delta in deltas) == "It is ☀ outside."
+    assert [chunk.choices[0].finish_reason for chunk in chunks if chunk.choices][-1] == "stop"
+    assert chunks[-1].usage.total_tokens == 17
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_openai_chat_tools(openai_client: openai.OpenAI, stream: bool) -> None:
+    """OpenAI's SDK puts the pieces of parallel calls together; its own accumulator is used for the stream."""
+    with chat(TOOLS) as at:
+        client = openai_client.with_options(base_url=at.url)
+        if stream:
+            with client.chat.completions.stream(model="m", messages=HELLO) as events:
+                answer = events.get_final_completion()
+        else:
+            answer = client.chat.completions.create(model="m", messages=HELLO)
+    choice = answer.choices[0]
+    assert choice.finish_reason == "tool_calls"
+    assert choice.message.content == "Let me see."
+    assert [(call.id, call.function.name, call.function.arguments) for call in choice.message.tool_calls] == [
+        (call.id, call.name, call.raw) for call in CALLS
+    ]
+
+
+OPENAI_ERRORS = [
+    (errors.InvalidRequestError, openai.BadRequestError, 400, None),
+    (errors.AuthenticationError, openai.AuthenticationError, 401, "invalid_api_key"),
+    (errors.PermissionDeniedError, openai.PermissionDeniedError, 403, None),
+    (errors.NotFoundError, openai.NotFoundError, 404, "model_not_found"),
+    (errors.RateLimitError, openai.RateLimitError, 429, "rate_limit_exceeded"),
+    (errors.QuotaError, openai.RateLimitError, 429, "insufficient_quota"),
+    (errors.ServerError, openai.InternalServerError, 500, None),
+    (errors.OverloadedError, openai.InternalServerError, 503, "server_is_overloaded"),
+]
+
+
+@pytest.mark.parametrize(("kind", "theirs", "status", "code"), OPENAI_ERRORS)
+@pytest.mark.parametrize("api", ["chat", "responses"])
+def test_openai_errors(
+    openai_client: openai.OpenAI,
+    api: str,
+    kind: type[errors.ProviderError],
+    theirs: type[Exception],
+    status: int,
+    code: str | None,
+) -> None:
+    """OpenAI's SDK raises its own error of the same kind, with status, code, message and request id."""
+    script = [kind("no luck today")]
+    with chat(script) if api == "chat" else responses(script) as at:
+        client = openai_client.with_options(base_url=at.url)
+        with pytest.raises(theirs) as caught:
+            if api == "chat":
+                client.chat.completions.create(model="m", messages=HELLO)
+            else:
+                client.responses.create(model="m", input="Hi")
+    error: Any = caught.value
+    assert (error.status_code, error.code, error.request_id) == (status, code, "req_1")
+    assert "no luck today" in error.message
+
+
+def test_openai_chat_error_inside_a_stream(openai_client: openai.OpenAI) -> None:
+    """OpenAI's SDK raises an error that comes after the first words, and hands those out before."""
+    with chat([TextDelta("So far"), errors.RateLimitError("too fast")]) as at:
+        client = openai_client.with_options(base_url=at.url)
+        texts: list[str] = []
+        with (
+            client.chat.completions.create(model="m", messages=HELLO, stream=True) as stream,
+            pytest.raises(openai.APIError, match="too fast") as caught,
+        ):
+            texts.extend(chunk.choices[0].delta.content or "" for chunk in stream)
+    assert caught.value.code == "rate_limit_exceeded"
+
+
+def test_openai_is_told_what_is_wrong_with_a_request(openai_client: openai.OpenAI) -> None:
+    """A request that the server half refuses reaches OpenAI's SDK as its error 400, and names the field."""
+    with chat(TEXT) as at:
+        client = openai_client.with_options(base_url=at.url)
+        with pytest.raises(openai.BadRequestError, match="temperature: Expected") as caught:
+            client.chat.completions.create(model="m", messages=HELLO, temperature="hot")
+    assert caught.value.type == "invalid_request_error"
+
+
+def test_openai_waits_as_long_as_it_is_told(openai_client: openai.OpenAI) -> None:
+    """OpenAI's SDK tries again where an error says so, and not where it says no."""
+    for again, tries in ((True, 2), (False, 1)):
+        with chat([errors.RateLimitError("x", retryable=again, retry_after=0.001)]) as at:
+            client = openai_client.with_options(base_url=at.url, max_retries=1)
+            with pytest.raises(openai.RateLimitError):
+                client.chat.completions.create(model="m", messages=HELLO)
+        assert len(at.requests) == tries
+
+
+# ------------------------------------------------------------------------------------------ OpenAI Responses
+
+
+def responses(script: Script) -> Any:
+    return provider(PAIRS["openai_responses"].server, script, prefix="/v1")
+
+
+def test_openai_responses_whole(openai_client: openai.OpenAI) -> None:
+    """OpenAI's SDK parses a whole response: text, reasoning, usage, ids."""
+    with responses(TEXT) as at:
+        answer = openai_client.with_options(base_url=at.url).responses.create(model="m", input="Hi", instructions="Be.")
+    assert (answer.id, answer.model, answer.status, answer._request_id) == ("id_1", "some-model", "completed", "req_1")
+    assert answer.output_text == "It is ☀ outside."
+    assert [item.type for item in answer.output] == ["reasoning", "message"]
+    assert answer.output[0].summary[0].text == "Hm, so."
+    assert answer.instructions == "Be."
+    assert (answer.usage.input_tokens, answer.usage.output_tokens, answer.usage.total_tokens) == (10, 7, 17)
+    assert answer.usage.input_tokens_details.cached_tokens == 6
+
+
+@pytest.mark.parametrize("script", [TEXT, TOOLS], ids=["text", "tools"])
+def test_openai_responses_streamed(openai_client: openai.OpenAI, script: list[Event]) -> None:
+    """OpenAI's SDK accumulates a stream of events to the response that its last event holds."""
+    with responses(script) as at:
+        client = openai_client.with_options(base_url=at.url)
+        with client.responses.stream(model="m", input="Hi") as stream:
+            events = list(stream)
+            answer = stream.get_final_response()
+    assert events[-1].type == "response.completed"
+    spoken = "".join(event.delta for event in events if event.type == "response.output_text.delta")
+    assert spoken == answer.output_text == "".join(event.text for event in script if isinstance(event, TextDelta))
+    called = [(item.call_id, item.name, item.arguments) for item in answer.output if item.type == "function_call"]
+    assert called == [(call.id, call.name, call.raw) for call in CALLS] * (script is TOOLS)
+
+
+def test_openai_responses_incomplete_and_failed(openai_client: openai.OpenAI) -> None:
+    """OpenAI's SDK sees why a response is incomplete, and that one failed after its first words."""
+    with responses([TextDelta("So"), Finish(reason="length")]) as at:
+        answer = openai_client.with_options(base_url=at.url).responses.create(model="m", input="Hi")
+    assert (answer.status, answer.incomplete_details.reason, answer.usage) == ("incomplete", "max_output_tokens", None)
+    with responses([TextDelta("So"), errors.RateLimitError("too fast")]) as at:
+        client = openai_client.with_options(base_url=at.url)
+        with client.responses.create(model="m", input="Hi", stream=True) as stream:
+            last = list(stream)[-1]
+    assert (last.type, last.response.status) == ("response.failed", "failed")
+    assert (last.response.error.code, last.response.error.message) == ("rate_limit_exceeded", "too fast")
+
+
+# ----------------------------------------------------------------------------------------- Anthropic Messages
+
+
+def messages(script: Script) -> Any:
+    return provider(PAIRS["anthropic"].server, script)
+
+
+def test_anthropic_whole(anthropic_client: anthropic.Anthropic) -> None:
+    """Anthropic's SDK parses a whole message: thinking, text, usage, ids."""
+    with messages(TEXT) as at:
+        client = anthropic_client.with_options(base_url=at.url)
+        answer = client.messages.create(model="m", max_tokens=9, messages=HELLO)
+    assert (answer.id, answer.model, answer._request_id) == ("id_1", "some-model", "req_1")
+    assert [block.type for block in answer.content] == ["thinking", "text"]
+    assert (answer.content[0].thinking, answer.content[1].text) == ("Hm, so.", "It is ☀ outside.")
+    assert answer.stop_reason == "end_turn"
+    assert (answer.usage.input_tokens, answer.usage.cache_read_input_tokens, answer.usage.output_tokens) == (4, 6, 7)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_anthropic_tools(anthropic_client: anthropic.Anthropic, stream: bool) -> None:
+    """Anthropic's SDK puts text and the inputs of parallel calls together."""
+    with messages(TOOLS) as at:
+        client = anthropic_client.with_options(base_url=at.url)
+        if stream:
+            with client.messages.stream(model="m", max_tokens=9, messages=HELLO) as events:
+                answer = events.get_final_message()
+        else:
+            answer = client.messages.create(model="m", max_tokens=9, messages=HELLO)
+    assert answer.stop_reason == "tool_use"
+    text, *calls = answer.content
+    assert text.text == "Let me see."
+    assert [(call.id, call.name, call.input) for call in calls] == [
+        (call.id, call.name, call.arguments) for call in CALLS
+    ]
+    assert (answer.usage.input_tokens, answer.usage.output_tokens) == (4, 7)
+
+
+def test_anthropic_seals_in_a_stream(anthropic_client: anthropic.Anthropic) -> None:
+    """Anthropic's SDK accumulates thinking with its signature, so that it can send the turn back."""
+    parts = (
+        Opaque("anthropic", b'{"type":"thinking","thinking":"Hm, so.","signature":"c2VhbA=="}'),
+        Opaque("anthropic", '{"type":"text","text":"It is ☀ outside."}'.encode()),
+    )
+    with messages([*TEXT[:-1], Finish(reason="stop", parts=parts)]) as at:
+        client = anthropic_client.with_options(base_url=at.url)
+        with client.messages.stream(model="m", max_tokens=9, messages=HELLO) as events:
+            answer = events.get_final_message()
+    assert answer.content[0].signature == "c2VhbA=="
+    assert answer.content[1].text == "It is ☀ outside."
+
+
+ANTHROPIC_ERRORS = [
+    (errors.InvalidRequestError, anthropic.BadRequestError, 400, "invalid_request_error"),
+    (errors.AuthenticationError, anthropic.AuthenticationError, 401, "authentication_error"),
+    (errors.PermissionDeniedError, anthropic.PermissionDeniedError, 403, "permission_error"),
+    (errors.NotFoundError, anthropic.NotFoundError, 404, "not_found_error"),
+    (errors.RateLimitError, anthropic.RateLimitError, 429, "rate_limit_error"),
+    (errors.ServerError, anthropic.InternalServerError, 500, "api_error"),
+    (errors.OverloadedError, anthropic.InternalServerError, 529, "overloaded_error"),
+]
+
+
+@pytest.mark.parametrize(("kind", "theirs", "status", "word"), ANTHROPIC_ERRORS)
+def test_anthropic_errors(
+    anthropic_client: anthropic.Anthropic,
+    kind: type[errors.ProviderError],
+    theirs: type[Exception],
+    status: int,
+    word: str,
+) -> None:
+    """Anthropic's SDK raises its own error of the same kind, with status, type, message and request id."""
+    with messages([kind("no luck today")]) as at:
+        client = anthropic_client.with_options(base_url=at.url)
+        with pytest.raises(theirs, match="no luck today") as caught:
+            client.messages.create(model="m", max_tokens=9, messages=HELLO)
+    error: Any = caught.value
+    assert (error.status_code, error.body["error"]["type"], error.request_id) == (status, word, "req_1")
+
+
+def test_anthropic_error_inside_a_stream(anthropic_client: anthropic.Anthropic) -> None:
+    """Anthropic's SDK raises an error that comes after the first words, with its type."""
+    with messages([TextDelta("So far"), errors.OverloadedError("no room")]) as at:
+        client = anthropic_client.with_options(base_url=at.url)
+        texts: list[str] = []
+        with (
+            client.messages.stream(model="m", max_tokens=9, messages=HELLO) as stream,
+            pytest.raises(anthropic.APIStatusError, match="no room") as caught,
+        ):
+            texts.extend(stream.text_stream)
+    assert texts == ["So far"]
+    assert caught.value.body["error"]["type"] == "overloaded_error"
+
+
+# ---------------------------------------------------------------------------------------------------- Ollama
+
+
+def local(script: Script) -> Any:
+    return provider(PAIRS["ollama"].server, script)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_ollama_text(stream: bool) -> None:
+    """Ollama's SDK parses thinking, text, counts and times, whole or line by line."""
+    with local(TEXT) as at, ollama.Client(host=at.url) as client:
+        answered = client.chat(model="m", messages=HELLO, stream=stream)
+        parts = list(answered) if stream else [answered]
+    assert "".join(part.message.content or "" for part in parts) == "It is ☀ outside."
+    assert "".join(part.message.thinking or "" for part in parts) == "Hm, so."
+    last = parts[-1]
+    assert (last.model, last.done, last.done_reason) == ("some-model", True, "stop")
+    assert (last.prompt_eval_count, last.eval_count) == (10, 7)
+    assert (last.total_duration, last.prompt_eval_duration, last.eval_duration) == (
+        1_250_000_000,
+        250_000_000,
+        1_000_000_000,
+    )
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_ollama_tools(stream: bool) -> None:
+    """Ollama's SDK parses calls with objects as arguments."""
+    with local(TOOLS) as at, ollama.Client(host=at.url) as client:
+        answered = client.chat(model="m", messages=HELLO, stream=stream)
+        parts = list(answered) if stream else [answered]
+    calls = [call for part in parts for call in part.message.tool_calls or ()]
+    assert [(call.function.name, dict(call.function.arguments)) for call in calls] == [
+        (call.name, call.arguments) for call in CALLS
+    ]
+    assert parts[-1].done_reason == "stop"
+
+
+@pytest.mark.parametrize(
+    ("kind", "status"),
+    [
+        (errors.InvalidRequestError, 400),
+        (errors.AuthenticationError, 401),
+        (errors.NotFoundError, 404),
+        (errors.RateLimitError, 429),
+        (errors.ServerError, 500),
+        (errors.OverloadedError, 503),
+    ],
+)
+def test_ollama_errors(kind: type[errors.ProviderError], status: int) -> None:
+    """Ollama's SDK raises its error with the status and the message."""
+    with (
+        local([kind("no luck today")]) as at,
+        ollama.Client(host=at.url) as client,
+        pytest.raises(ollama.ResponseError, match="no luck today") as caught,
+    ):
+        client.chat(model="m", messages=HELLO)
+    assert caught.value.status_code == status
+
+
+def test_ollama_error_inside_a_stream() -> None:
+    """Ollama's SDK raises an error that comes after the first words."""
+    with (
+        local([TextDelta("So far"), errors.ServerError("the runner died")]) as at,
+        ollama.Client(host=at.url) as client,
+    ):
+        texts: list[str] = []
+        with pytest.raises(ollama.ResponseError, match="the runner died"):
+            texts.extend(part.message.content or "" for part in client.chat(model="m", messages=HELLO, stream=True))
+    assert texts == ["So far"]
