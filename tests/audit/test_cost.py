@@ -31,7 +31,7 @@ async def _record(log: AuditLog, tasks: int, pairs: int) -> tuple[float, float]:
 
 
 def _syncs(log: AuditLog) -> int:
-    store = log_module._WRITERS[log]._store
+    store = log_module._WRITERS[log].store
     assert store is not None
     return store.syncs
 

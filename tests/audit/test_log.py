@@ -82,7 +82,7 @@ async def test_hostile_text_survives(log: AuditLog) -> None:
         )
     found = [entry for entry in log.entries() if entry.leaf["kind"] == "call.intent"]
     assert [entry.leaf["call"] for entry in found] == HOSTILE
-    assert [entry.leaf["attributes"] for entry in found] == [{text: text} for text in HOSTILE]
+    assert [entry.leaf["attributes"][text] for entry, text in zip(found, HOSTILE, strict=True)] == HOSTILE
     assert [e.parts[0].data.decode("utf-8", "surrogatepass") for e in found] == HOSTILE
     assert log.verify().ok
     log.close()

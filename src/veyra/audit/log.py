@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import errno
 import os
 import threading
@@ -14,14 +15,18 @@ from veyra.audit import entry, read
 from veyra.audit.entry import STATUSES, Attempt, BodyPart, Draft
 from veyra.audit.keys import Places
 from veyra.audit.memory import Memory
+from veyra.audit.modes import ATTRIBUTE, Manner, Mode, OnFailure
 from veyra.audit.read import AttemptRow, Entry
+from veyra.audit.recorder import Result
 from veyra.audit.verify import Report, verify, verify_memory
-from veyra.audit.writer import Result, Waiting, Writer
+from veyra.audit.writer import Waiting, Writer
 from veyra.errors import AuditError, AuditUnavailableError, AuditWriteError
 from veyra.types import Receipt
 
 if TYPE_CHECKING:
     from asyncio import Future
+
+    from veyra.audit.health import Health
 
 _HINTS = {
     errno.EACCES: "make it writable for this user, or choose another directory",
@@ -30,6 +35,7 @@ _HINTS = {
     errno.ENOTDIR: "a file stands where a directory is needed; choose another directory",
     errno.EEXIST: "a file stands where a directory is needed; choose another directory",
     errno.ENOSPC: "the disk is full; make room, or choose a directory on another disk",
+    errno.EOPNOTSUPP: "choose a directory on a disk of this machine",
     errno.EDQUOT: "the quota is used up; make room, or choose a directory on another disk",
 }
 
@@ -46,6 +52,13 @@ class AuditLog:
         key: the file with the key that signs its checkpoints, else the usual place of that (`keys.Places`). A log whose
             key is not there is not signed.
         heads: the directory, outside the log, that keeps what was signed last; else the usual place of that.
+        mode: when a call waits for its entries: `strict`, `ordered` or `async` (`modes.py`).
+        on_failure: what happens while the log cannot be written: `fail_closed`, `spool` or `fail_open`.
+        spool: the second place for `spool`; better on another disk.
+        any_filesystem: write to a network or FUSE file system, too, where nothing may be as durable as it is said to be.
+
+    Raises:
+        ValueError: `mode` or `on_failure` is none of these, or only one of `on_failure="spool"` and `spool` is given.
     """
 
     def __init__(
@@ -54,9 +67,19 @@ class AuditLog:
         *,
         key: str | os.PathLike[str] | None = None,
         heads: str | os.PathLike[str] | None = None,
+        mode: Mode = "strict",
+        on_failure: OnFailure = "fail_closed",
+        spool: str | os.PathLike[str] | None = None,
+        any_filesystem: bool = False,
     ) -> None:
         self._directory: Path | None = Path(os.path.abspath(directory))  # noqa: PTH100  (touches no file)
         self._places = Places(None if key is None else Path(key), None if heads is None else Path(heads))
+        self._manner = Manner(
+            mode=mode,
+            on_failure=on_failure,
+            spool=None if spool is None else Path(os.path.abspath(spool)),  # noqa: PTH100  (touches no file)
+            any_filesystem=any_filesystem,
+        )
         self._memory: Memory | None = None
 
     @classmethod
@@ -68,11 +91,11 @@ class AuditLog:
         return log
 
     @classmethod
-    def shared(cls, directory: str | os.PathLike[str]) -> AuditLog:
-        """Return this process's one log for `directory`."""
+    def shared(cls, directory: str | os.PathLike[str], *, mode: Mode = "strict") -> AuditLog:
+        """Return this process's one log for `directory` and `mode`."""
         path = os.path.abspath(directory)  # noqa: PTH100  (touches no file)
         with _LOCK:
-            return _SHARED.setdefault(path, AuditLog(path))
+            return _SHARED.setdefault((path, mode), AuditLog(path, mode=mode))
 
     @property
     def directory(self) -> Path | None:
@@ -93,9 +116,9 @@ class AuditLog:
         attributes: Mapping[str, object],
         parts: Sequence[BodyPart] = (),
     ) -> Receipt:
-        """Record that an attempt is about to be sent; return when that is durable.
+        """Record that an attempt is about to be sent; return when that is durable (in the mode `async`: when it is queued).
 
-        The entry is queued before the first suspension. Where the caller is cancelled while it waits, nothing will
+        Where the receipt's place in the log is not known yet, its `seq` is None. The entry is queued before the first suspension. Where the caller is cancelled while it waits, nothing will
         be sent, and the attempt's outcome is recorded here as `cancelled`.
 
         Args:
@@ -109,12 +132,15 @@ class AuditLog:
         """
         which = Attempt(call, attempt, backend)
         try:
-            draft = entry.intent(which, attributes=attributes, parts=tuple(parts))
+            named = attributes if self._memory is not None else {**attributes, ATTRIBUTE: self._manner.mode}
+            draft = entry.intent(which, attributes=named, parts=tuple(parts))
         except (TypeError, ValueError) as error:
             raise self._unavailable(error) from error
         if self._memory is not None:
             return self._memory.append(draft)
-        waiting = self._queue(draft)
+        waiting = self._queue(draft, defer=self._manner.mode == "async")
+        if isinstance(waiting, Receipt):
+            return waiting
         try:
             result = await waiting
         except BaseException:
@@ -138,7 +164,7 @@ class AuditLog:
         attributes: Mapping[str, object],
         parts: Sequence[BodyPart] = (),
     ) -> Receipt:
-        """Record how the attempt of `intent` ended; return when that is durable.
+        """Record how the attempt of `intent` ended; return when that is durable (except in `strict`: when it is queued).
 
         The entry is queued before the first suspension: it is written even if the caller is cancelled meanwhile.
         A string among the attributes is cut after 2,000 characters and its name listed in `veyra.truncated`.
@@ -164,14 +190,22 @@ class AuditLog:
                 attributes=attributes,
                 parts=tuple(parts),
             )
-            result: Result = self._memory.append(draft) if self._memory is not None else await self._queue(draft)
+            result: Result
+            if self._memory is not None:
+                result = self._memory.append(draft)
+            else:
+                waiting = self._queue(draft, defer=self._manner.mode != "strict")
+                result = waiting if isinstance(waiting, Receipt) else await waiting
         except (TypeError, ValueError, LookupError) as error:
             result = error
         if isinstance(result, Receipt):
             return result
         raise self._unwritten(result) from result
 
-    def _queue(self, draft: Draft) -> Future[Result]:
+    def _queue(self, draft: Draft, *, defer: bool) -> Future[Result] | Receipt:
+        """Queue an entry; return what its result is to be waited for with, or, where nobody need wait, a receipt."""
+        if defer and self._put(Waiting(draft), if_room=True):
+            return Receipt(origin="", id=draft.id, seq=None, leaf_hash="")
         from asyncio import get_running_loop  # noqa: PLC0415  (importing the log loads no asyncio; a caller has it)
 
         loop = get_running_loop()
@@ -179,14 +213,18 @@ class AuditLog:
         self._put(Waiting(draft, loop, future))
         return future
 
-    def _put(self, waiting: Waiting) -> None:
+    def _put(self, waiting: Waiting, *, if_room: bool = False) -> bool:
+        """Queue an entry; tell whether it was, which `if_room` leaves to the writer."""
         assert self._directory is not None
         with _LOCK:
             writer = _WRITERS.get(self)
             if writer is None:
-                writer = _WRITERS[self] = Writer(self._directory, self._places)
+                writer = _WRITERS[self] = Writer(self._directory, self._places, self._manner)
                 writer.start()
+            if if_room and not writer.has_room():
+                return False
             writer.put(waiting)
+            return True
 
     # -------------------------------------------------------------------------------------------- reading
 
@@ -208,17 +246,46 @@ class AuditLog:
         assert self._directory is not None
         return verify(self._directory)
 
+    # --------------------------------------------------------------------------------------------- health
+
+    def health(self) -> Health:
+        """Say whether the log can be written now: a block is written and synced beside it. Blocks; makes no directory."""
+        from veyra.audit.health import Health, probe  # noqa: PLC0415  (a call does not need it)
+
+        manner = self._manner
+        if self._directory is None:
+            return Health(writable=True, reason=None, mode=manner.mode, on_failure=manner.on_failure)
+        with _LOCK:
+            writer = _WRITERS.get(self)
+        failure = None if writer is None or writer.failure is None else self._refusal(writer.failure)
+        reason = failure or probe(self._directory)
+        deferred, spooled, unrecorded = (0, 0, 0) if writer is None else writer.counts()
+        return Health(
+            writable=reason is None,
+            reason=reason,
+            mode=manner.mode,
+            on_failure=manner.on_failure,
+            deferred=deferred,
+            spooled=spooled,
+            unrecorded=unrecorded,
+        )
+
     # -------------------------------------------------------------------------------------------- closing
 
     def close(self) -> None:
         """Write what is queued, mark intents without an outcome as abandoned, end the session, write a checkpoint.
 
         Safe to call twice, and from any thread. An entry recorded afterwards opens the log again, in a new session.
+
+        Raises:
+            AuditWriteError: entries that nobody waited for could not be written.
         """
         with _LOCK:
             writer = _WRITERS.pop(self, None)
-        if writer is not None:
-            writer.close()
+        left = 0 if writer is None else writer.close()
+        if left:
+            msg = f"{left:,} entries are not on record: {self._refusal(writer.failure if writer else None)}"
+            raise AuditWriteError(msg)
 
     async def aclose(self) -> None:
         """Do what `close` does, without holding up the event loop."""
@@ -236,7 +303,7 @@ class AuditLog:
     def _unwritten(self, cause: Exception) -> AuditWriteError:
         return AuditWriteError(f"{self._refusal(cause)} The outcome of the call is not on record.")
 
-    def _refusal(self, cause: Exception) -> str:
+    def _refusal(self, cause: Exception | None) -> str:
         if isinstance(cause, AuditError):
             return cause.message
         where = "in memory" if self._directory is None else f"at {self._directory}"
@@ -249,14 +316,15 @@ class AuditLog:
 # --------------------------------------------------------------------------------------- exit and fork
 
 _LOCK = threading.Lock()
-_SHARED: dict[str, AuditLog] = {}
+_SHARED: dict[tuple[str, Mode], AuditLog] = {}
 _WRITERS: dict[AuditLog, Writer] = {}
 """The logs that have a session in this process. They are kept until they are closed, at the latest at exit."""
 
 
 def _close_all() -> None:
-    for log in list(_WRITERS):
-        log.close()
+    with contextlib.ExitStack() as stack:  # each is closed, whatever another says
+        for log in list(_WRITERS):
+            stack.callback(log.close)
 
 
 def _before_fork() -> None:

@@ -39,3 +39,11 @@ def orphans(directory: Path, claim: Claim) -> dict[str, Attempt] | None:
     if walk.fault is not None and not walk.fault.torn:
         raise walk.fault.error()
     return left
+
+
+def reached(directory: Path, session: str, first: int) -> int:
+    """Return how many entries of a session are in the log; it has none before the sequence number `first`."""
+    own = f'"sid":"{session}"'.encode("ascii", "replace")
+    walk = Walk(directory, first)
+    found = [leaf["wseq"] for _, frame in walk if own in frame.leaf and (leaf := parse(frame.leaf))["sid"] == session]
+    return max(found, default=-1) + 1

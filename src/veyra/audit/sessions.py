@@ -4,7 +4,8 @@ The kernel lets go of the lock when the process ends, however it ends. So a sess
 and nothing is guessed from process numbers or times. A file is made, and tried, only under the log's lock: then no
 one takes a session for dead between its file's making and its locking.
 
-The file holds the size of the log when the session began: none of its entries comes earlier.
+The file holds the size of the log when the session began: none of its entries comes earlier. A second line names the
+session's second place (`spool.py`), where it has one.
 """
 
 from __future__ import annotations
@@ -17,17 +18,19 @@ from typing import Final, NamedTuple
 from veyra.audit.files import sync_folder, write_all
 
 FOLDER: Final = "sessions"
+_MAX_SIZE: Final = 8_192
 
 
 class Claim(NamedTuple):
     """A dead session taken on by this process: nobody else recovers it while `fd` is open.
 
-    `first` is the sequence number before which it has no entries.
+    `first` is the sequence number before which it has no entries; `spool` is its second place, if it has one.
     """
 
     path: Path
     first: int
     fd: int
+    spool: Path | None = None
 
     @property
     def session(self) -> str:
@@ -35,16 +38,16 @@ class Claim(NamedTuple):
         return self.path.name
 
 
-def register(directory: Path, session: str, first: int) -> int:
+def register(directory: Path, session: str, first: int, spool: Path | None = None) -> int:
     """Say that `session` lives and return the file that says so as long as it is open (the log's lock is held).
 
     Durable: write, fsync, fsync of the directory.
     """
     path = directory / FOLDER / session
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        write_all(fd, f"{first}\n".encode())
+        write_all(fd, os.fsencode(f"{first}\n" if spool is None else f"{first}\n{spool}\n"))
         os.fsync(fd)
         sync_folder(path.parent)
     except BaseException:
@@ -66,9 +69,19 @@ def claim_dead(directory: Path) -> list[Claim]:
         except BlockingIOError:
             os.close(fd)
             continue
-        text = os.pread(fd, 32, 0).strip()
-        claims.append(Claim(path, int(text) if text.isdigit() else 0, fd))
+        claims.append(Claim(path, first_of(fd), fd, _spool_of(fd)))
     return claims
+
+
+def first_of(fd: int) -> int:
+    """Return the number before which the session whose file is open as `fd` has no entries; 0 where that is not known."""
+    first = os.pread(fd, 32, 0).split(b"\n", 1)[0]
+    return int(first) if first.isdigit() else 0
+
+
+def _spool_of(fd: int) -> Path | None:
+    lines = os.pread(fd, _MAX_SIZE, 0).split(b"\n")
+    return Path(os.fsdecode(lines[1])) if len(lines) > 2 else None
 
 
 def end(path: Path, fd: int) -> None:

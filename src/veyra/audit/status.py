@@ -147,8 +147,7 @@ def _begin(file: Path) -> int | None:
     try:
         fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
-        text = os.pread(fd, 32, 0).strip()
-        return int(text) if text.isdigit() else 0
+        return sessions.first_of(fd)
     finally:
         os.close(fd)
     return None

@@ -3,6 +3,7 @@
     lock             held (flock) while somebody looks at the log's end and appends to it
     seg/             the truth: frames, see segment.py and frame.py
     sessions/        who has the log open, see sessions.py
+    ballast          room kept for outcomes, see ballast.py
     quarantine/      torn bytes that recovery set aside, see quarantine.py
     checkpoint       size and root at a recent moment, and the tree then: see saved.py
     state
@@ -27,7 +28,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple, NoReturn
 
-from veyra.audit import quarantine, saved, segment, sessions
+from veyra.audit import ballast, quarantine, saved, segment, sessions
 from veyra.audit.checkpoint import Checkpoint
 from veyra.audit.entry import Sealed, new_id
 from veyra.audit.files import checksum, created, make_folder, sync_data, write_all
@@ -71,8 +72,9 @@ class Store:
         syncs: how many times `sync` has been asked to go to the disk.
     """
 
-    def __init__(self, directory: Path, session: str) -> None:
+    def __init__(self, directory: Path, session: str, spool: Path | None = None) -> None:
         self._directory = directory
+        self._spool = spool
         self._session = directory / sessions.FOLDER / session
         self._session_fd = -1
         self._lock_fd = -1
@@ -112,8 +114,10 @@ class Store:
     # ------------------------------------------------------------------------------- opening and closing
 
     @classmethod
-    def open(cls, directory: Path, session: str) -> Store:
+    def open(cls, directory: Path, session: str, *, spool: Path | None = None) -> Store:
         """Open the log in `directory`, making it where there is none, and register `session` as alive.
+
+        The session's file says where its second place is, if it has one.
 
         Durable afterwards: the directories, the first segment, the session's file. A torn tail is left for `append`
         to find.
@@ -122,7 +126,7 @@ class Store:
             OSError: the directory cannot be made, read or written.
             AuditCorruptError: the log was damaged or cut before its end.
         """
-        store = cls(directory, session)
+        store = cls(directory, session, spool)
         try:
             store._open()
         except BaseException:
@@ -157,7 +161,7 @@ class Store:
                 self._follow()
             if known is not None and self._tree.size < known.size:
                 self._refuse(f"it ends at entry {self._tree.size}, but its checkpoint is over {known.size}")
-            self._session_fd = sessions.register(self._directory, self._session.name, self._tree.size)
+            self._session_fd = sessions.register(self._directory, self._session.name, self._tree.size, self._spool)
 
     def _begin_log(self, known: Checkpoint | None) -> None:
         if known is not None:
@@ -254,6 +258,20 @@ class Store:
         """Take on the dead sessions that nobody else has taken on."""
         with self._locked():
             return sessions.claim_dead(self._directory)
+
+    def keep_room(self) -> None:
+        """See that the ballast is there. Raises as `ballast.keep`."""
+        if not ballast.is_kept(self._directory):
+            with self._locked():
+                ballast.keep(self._directory)
+
+    def give_up_room(self) -> bool:
+        """Give the ballast up, and tell whether there was any. Raises nothing: without it, writing fails as before."""
+        try:
+            with self._locked():
+                return ballast.give_up(self._directory)
+        except OSError:
+            return False
 
     def save(self, signed: Checkpoint | None = None) -> None:
         """Write a checkpoint over what is durable, unless another process has written a later one.
