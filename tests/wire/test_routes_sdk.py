@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import functools
+import gzip
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+import corpus
 from veyra.models.endpoints import ENDPOINTS
 from veyra.models.request import build_request
 from veyra.transport.base import Head
@@ -29,6 +33,8 @@ openai: Any = pytest.importorskip("openai", reason="the providers' own clients a
 anthropic: Any = pytest.importorskip("anthropic", reason="the providers' own clients are not installed")
 ollama: Any = pytest.importorskip("ollama", reason="the providers' own clients are not installed")
 genai: Any = pytest.importorskip("google.genai", reason="the providers' own clients are not installed")
+jsonschema: Any = pytest.importorskip("jsonschema")
+yaml: Any = pytest.importorskip("yaml")
 httpx: Any = pytest.importorskip("httpx")
 httpx2: Any = pytest.importorskip("httpx2")
 
@@ -142,10 +148,10 @@ CALLS: dict[str, Call] = {
     ),
     "openai, vectors as decimals": (
         lambda c: c.openai.embeddings.with_raw_response.create(
-            model="m", input=TEXTS, encoding_format="float", user="u", extra_body={"input_type": "query"}
+            model="m", input=TEXTS, encoding_format="float", user="u"
         ),
         "/v1",
-        embed(OpenAIEmbeddings(), "openai", extra={"encoding_format": "float", "user": "u", "input_type": "query"}),
+        embed(OpenAIEmbeddings(), "openai", extra={"encoding_format": "float", "user": "u"}),
     ),
     "openai, models": (lambda c: list(c.openai.models.list()), "/v1", question(OpenAIModels().first(FLAGS))),
     "openai, count": (
@@ -300,3 +306,46 @@ def test_all_of_a_prompt_is_counted() -> None:
     assert count(GeminiCounting(), "gemini", system="Be brief").body == {
         "generateContentRequest": {"model": "models/m", **call}
     }
+
+
+# ------------------------------------------------------------------------------------------ published schemas
+
+
+@functools.cache
+def _document(place: Path) -> Any:
+    if place.suffix == ".gz":
+        return json.loads(gzip.decompress(place.read_bytes()))
+    return yaml.safe_load(place.read_text())
+
+
+def _schema(file: str, route: str) -> Any:
+    """Return the schema of a route's request body, with the components it refers to; skip where it is not there."""
+    place = corpus.require().parent / "specs" / file
+    if not place.exists():
+        pytest.skip(f"no {file} among the shared data")
+    document = _document(place)
+    body = document["paths"][route]["post"]["requestBody"]["content"]["application/json"]["schema"]
+    return {**body, "components": document["components"]}
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "route"),
+    [
+        *(
+            (name, "openai-core-endpoints.openapi.json.gz", "/embeddings")
+            for name in CALLS
+            if "openai, vectors" in name
+        ),
+        *(
+            (name, "openai-core-endpoints.openapi.json.gz", "/responses/input_tokens")
+            for name in CALLS
+            if "openai, count" in name
+        ),
+        *((name, "ollama-openapi.yaml", "/api/embed") for name in CALLS if "ollama, vectors" in name),
+        ("ollama, details", "ollama-openapi.yaml", "/api/show"),
+    ],
+)
+def test_a_request_is_what_the_published_schema_says(name: str, file: str, route: str) -> None:
+    """Where a provider publishes the schema of a route, the request fits it."""
+    _, _, ours = CALLS[name]
+    jsonschema.Draft202012Validator(_schema(file, route)).validate(ours.body)
