@@ -377,7 +377,7 @@ class _Check:
         seen = self._comparison
         undecided = (
             []
-            if self._anchors or self._level != "anchors"
+            if self._anchors.show_the_end or self._level != "anchors"
             else ["there is no checkpoint and no receipt from elsewhere"]
         )
         return Report(

@@ -117,6 +117,9 @@ def _anchors(
     directory: Path, texts: tuple[str, ...], heads: Path | None, points: tuple[Path, ...], receipts: tuple[Path, ...]
 ) -> Anchors:
     own = usual(directory, Places(heads=heads))
+    if heads is not None and not own.points:
+        msg = f"nothing that was signed for this log is kept in {heads}"
+        raise AuditError(msg)
     return Anchors(
         keys=(*own.keys, *map(parse_verifier, texts)),
         points={**own.points, **{str(path): read_checkpoint(path) for path in points}},
