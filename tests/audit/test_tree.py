@@ -69,3 +69,18 @@ def test_peaks_that_do_not_fit_the_size_are_refused(size: int, peaks: list[bytes
     """A compact range has one hash for each binary 1 of the size."""
     with pytest.raises(ValueError, match="compact range"):
         Tree(size, peaks)
+
+
+@given(st.integers(0, 70), st.lists(st.integers(0, 40), max_size=6))
+def test_leaves_added_together_give_the_tree_of_leaves_added_one_by_one(start: int, counts: list[int]) -> None:
+    """`extend`, however the leaves are divided, leaves the same compact range as `append`."""
+    one, many = Tree(), Tree()
+    for number in range(start):
+        one.append(leaf_hash(b"%d" % number))
+        many.append(leaf_hash(b"%d" % number))
+    for count in counts:
+        leaves = [leaf_hash(b"%d" % number) for number in range(one.size, one.size + count)]
+        for leaf in leaves:
+            one.append(leaf)
+        many.extend(leaves)
+        assert (many.size, many.peaks, many.root()) == (one.size, one.peaks, one.root())
