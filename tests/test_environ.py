@@ -40,6 +40,13 @@ def test_the_log_is_where_the_variable_says(monkeypatch: pytest.MonkeyPatch, tmp
     assert environ.audit_dir() == tmp_path / "records"
 
 
+def test_the_mode_of_the_log_is_what_the_variable_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`VEYRA_AUDIT_MODE` names the mode, which is `strict` without it."""
+    assert environ.audit_mode() == "strict"
+    monkeypatch.setenv("VEYRA_AUDIT_MODE", " ordered ")
+    assert environ.audit_mode() == "ordered"
+
+
 def test_the_log_is_in_the_users_state_otherwise(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Without the variable the log is in the platform's per-user state directory."""
     monkeypatch.delenv("VEYRA_AUDIT_DIR")

@@ -65,6 +65,11 @@ def audit_dir() -> Path:
     return _path("VEYRA_AUDIT_DIR") or state_dir() / "log"
 
 
+def audit_mode() -> str:
+    """Return what `$VEYRA_AUDIT_MODE` says of when a call waits for the log: `strict` where it is unset."""
+    return value("VEYRA_AUDIT_MODE") or "strict"
+
+
 def audit_key() -> Path | None:
     """Return the file that `$VEYRA_AUDIT_KEY` names: the key that signs the log. None where it is unset."""
     return _path("VEYRA_AUDIT_KEY")

@@ -228,3 +228,21 @@ def test_gate_says_what_it_is() -> None:
     assert isinstance(backend, Gate)
     assert repr(backend) == "<openai backend, audit off>"
     assert "canary" not in repr(backend.backend) + repr(vars(backend.backend))
+
+
+async def test_the_mode_comes_from_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A log given by its directory is written in the mode that `VEYRA_AUDIT_MODE` names; another word is refused."""
+    monkeypatch.setenv("VEYRA_AUDIT_MODE", "ordered")
+    backend = get_backend("mock", audit=tmp_path)
+    await backend.generate("hi")
+    assert backend.log is not None
+    await backend.log.aclose()
+    modes = [
+        entry.leaf["attributes"]["veyra.audit.mode"]
+        for entry in backend.log.entries()
+        if entry.leaf["kind"] == "call.intent"
+    ]
+    assert modes == ["ordered"]
+    monkeypatch.setenv("VEYRA_AUDIT_MODE", "loose")
+    with pytest.raises(InvalidRequestError, match="strict, ordered, async"):
+        get_backend("mock", audit=tmp_path)

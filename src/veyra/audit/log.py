@@ -118,8 +118,9 @@ class AuditLog:
     ) -> Receipt:
         """Record that an attempt is about to be sent; return when that is durable (in the mode `async`: when it is queued).
 
-        Where the receipt's place in the log is not known yet, its `seq` is None. The entry is queued before the first suspension. Where the caller is cancelled while it waits, nothing will
-        be sent, and the attempt's outcome is recorded here as `cancelled`.
+        Where the receipt's place in the log is not known yet, its `seq` is None. The entry is queued before the first
+        suspension. Where the caller is cancelled while it waits, nothing will be sent, and the attempt's outcome is
+        recorded here as `cancelled`.
 
         Args:
             call: the id of the call; attempt: which try of it, from 1.

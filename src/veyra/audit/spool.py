@@ -157,5 +157,5 @@ def left_in(spool: Path) -> list[Path]:
     """Return the directories of sessions in a second place, the oldest first."""
     try:
         return sorted(path for path in spool.iterdir() if path.is_dir())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return []

@@ -16,6 +16,7 @@ from typing import TypeAlias
 
 from veyra import environ
 from veyra.audit import AuditLog
+from veyra.audit.modes import MODES
 from veyra.errors import InvalidRequestError, UnknownBackendError
 from veyra.models.base import BaseModelBackend
 from veyra.models.endpoints import ENDPOINTS
@@ -45,7 +46,8 @@ def get_backend(name: str, *, audit: Audit = None, max_prompt_bytes: int = MAX_P
 
     Raises:
         UnknownBackendError: nothing has that name; the message lists the names nearest to it.
-        InvalidRequestError: the backend does not take one of the options, or `audit` is of another type.
+        InvalidRequestError: the backend does not take one of the options, `audit` is of another type, or
+            `VEYRA_AUDIT_MODE` names no mode.
     """
     key = options.get("api_key")
     if isinstance(key, str) and name in ENDPOINTS and name not in _registered:
@@ -136,7 +138,7 @@ def _check_options(name: str, factory: Factory, options: dict[str, object]) -> N
 
 def _audit_log(audit: Audit) -> AuditLog | None:
     if audit is None:
-        return AuditLog.shared(environ.audit_dir())
+        return _shared_log(environ.audit_dir())
     if isinstance(audit, AuditLog):
         return audit
     if audit == "memory":
@@ -144,6 +146,15 @@ def _audit_log(audit: Audit) -> AuditLog | None:
     if audit == "off":
         return None
     if isinstance(audit, str | PathLike) and str(audit):
-        return AuditLog.shared(audit)
+        return _shared_log(audit)
     msg = f"audit is a directory, an AuditLog, 'memory' or 'off', not {audit!r}"
+    raise InvalidRequestError(msg)
+
+
+def _shared_log(directory: str | PathLike[str]) -> AuditLog:
+    asked = environ.audit_mode()
+    for mode in MODES:
+        if mode == asked:
+            return AuditLog.shared(directory, mode=mode)
+    msg = f"VEYRA_AUDIT_MODE is one of {', '.join(MODES)}, not {asked!r}"
     raise InvalidRequestError(msg)
