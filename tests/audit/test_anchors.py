@@ -75,9 +75,7 @@ async def _receipt(root: Path) -> Receipt:
 
 @pytest.mark.parametrize("change", [_edited, _cut])
 @pytest.mark.parametrize("level", LEVELS[1:])
-async def test_who_has_no_key_cannot_make_a_signed_log_look_right(
-    tmp_path: Path, change: object, level: object
-) -> None:
+async def test_who_has_no_key_cannot_make_a_signed_log_look_right(tmp_path: Path, change: Change, level: Level) -> None:
     """Entries edited or cut with all CRCs and the checkpoint made to fit: the signature is missing, from inside already."""
     await signed(tmp_path)
     _forge(tmp_path / "log", change(_frames(tmp_path / "log")))

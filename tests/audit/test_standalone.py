@@ -219,7 +219,10 @@ async def _hostile(root: Path, count: int) -> None:
         if kind == "log":
             bad = _mutated(chance, frames)
             segment.path(log, 0).write_bytes(bad)
-            assert bad == frames or not verify(log, anchors=head).ok
+            report = verify(log, anchors=head)
+            # Bytes after the last entry are what a crash leaves: told, and no entry is lost or changed by them.
+            is_torn = any("torn tail" in notice for notice in report.notices) and report.root == point.root.hex()
+            assert bad == frames or is_torn or not report.ok
             segment.path(log, 0).write_bytes(frames)
         elif kind == "checkpoint":
             bad = _mutated(chance, raw)
