@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import traceback
 from collections.abc import Awaitable, Callable
 from decimal import Decimal
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 
 import virtual
-from loopback import Loopback, reply
+from loopback import RESET, Loopback, Move, Play, Received, reply
 from veyra import AuditLog, get_backend
 from veyra.errors import (
     AuditUnavailableError,
@@ -99,7 +100,7 @@ async def test_vectors_have_one_form_whichever_backend_gave_them(name: str) -> N
     assert (found.backend, found.model) == (name, "m" if name == "gemini" else "m-1")
     assert found.usage == Usage(input_total=5)
     assert found.request_id == ("req-1" if name == "openai" else None)
-    assert found.latency_ms > 0
+    assert 0 < found.latency_ms < 60_000
     assert found.warnings == ()
     assert [attempt.status for attempt in found.attempts] == ["ok"]
     assert found.receipt is not None
@@ -136,6 +137,14 @@ async def test_the_cost_of_vectors_is_that_of_their_tokens() -> None:
     assert (await backend.embed(TEXTS)).cost == Decimal("0.00002")
     assert (await backend.embed(TEXTS)).cost is None
     assert [row.cost for row in log.attempts()] == [Decimal("0.00002"), None]
+
+
+async def test_vectors_are_no_output() -> None:
+    """A price list that has a rate for output prices vectors all the same, as none; their usage stays unstated."""
+    body = OPENAI.replace(b'"m-1"', b'"mistral-embed"').replace(b": 5", b": 1000")
+    backend, _, _ = _backend("mistral", Answer(headers=JSON, chunks=[body]))
+    found = await backend.embed(TEXTS)
+    assert (found.cost, found.usage.output_total) == (Decimal("0.0001"), None)
 
 
 async def test_one_text_gives_one_vector() -> None:
@@ -234,6 +243,32 @@ async def test_a_key_that_is_said_back_is_masked() -> None:
     assert all(KEY.encode() not in data for data in _bodies(log).values())
 
 
+def _echo(request: Received) -> list[Move]:
+    """Say the request's headers back in an error, as a careless server would."""
+    return reply(401, JSON, json.dumps({"error": {"message": str(dict(request.headers))}}).encode())
+
+
+_ASK: dict[str, Callable[[Gate], Awaitable[object]]] = {
+    "embed": lambda gate: gate.embed("x"),
+    "count_tokens": lambda gate: gate.count_tokens("x"),
+    "models": lambda gate: gate.models(),
+}
+
+
+@pytest.mark.parametrize("play", [_echo, lambda _: [RESET], lambda _: reply(headers=JSON, body=b"{\xff")])
+@pytest.mark.parametrize("asked", _ASK)
+async def test_no_failure_shows_the_key(asked: str, play: Callable[[Received], Play]) -> None:
+    """Neither the error nor any variable of any frame of its traceback holds the key, whatever was asked."""
+    async with Loopback(play) as server:
+        backend = get_backend("gemini", model="m", api_key=KEY, base_url=server.url, audit="off")
+        with pytest.raises(ProviderError) as caught:
+            await _ASK[asked](backend)
+        await backend.aclose()
+        assert server.requests[0].headers["x-goog-api-key"] == KEY
+    frames = traceback.TracebackException.from_exception(caught.value, capture_locals=True)
+    assert KEY not in str(caught.value) + "".join(frames.format())
+
+
 class RefusingLog(AuditLog):
     """A log whose intents or outcomes fail."""
 
@@ -254,19 +289,12 @@ class RefusingLog(AuditLog):
         raise AuditWriteError(msg)
 
 
-Ask = Callable[[Gate], Awaitable[object]]
-ASKED: dict[str, Ask] = {
-    "embed": lambda gate: gate.embed(TEXTS),
-    "count_tokens": lambda gate: gate.count_tokens("Hi"),
-}
-
-
-@pytest.mark.parametrize("ask", ASKED.values(), ids=ASKED)
-async def test_without_an_intent_nothing_is_sent(ask: Ask) -> None:
+@pytest.mark.parametrize("asked", ["embed", "count_tokens"])
+async def test_without_an_intent_nothing_is_sent(asked: str) -> None:
     """No record, no call: a log that cannot take the intent refuses it, and the provider sees nothing."""
     backend, transport, _ = _backend("gemini", log=RefusingLog(intents=True))
     with pytest.raises(AuditUnavailableError):
-        await ask(backend)
+        await _ASK[asked](backend)
     assert transport.sent == []
 
 
