@@ -135,7 +135,7 @@ async def test_the_public_interface_says_what_the_wire_said() -> None:
 def _spoken(name: str, api: str | None) -> tuple[Dialect, Flags]:
     """Return the dialect and the flags of a backend, from its row."""
     row = ENDPOINTS[name]
-    module, _, kind = (RESPONSES if api == "responses" else row.dialect).partition(":")
+    module, _, kind = (RESPONSES if api == "responses" else str(row.dialect)).partition(":")
     dialect = getattr(import_module(module), kind)()
     assert isinstance(dialect, Dialect)
     return dialect, row.flags
