@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from veyra.audit import AuditLog, BodyPart, read_entries
+from veyra.audit import log as log_module
 from veyra.types import Receipt
 
 ASKED = {"gen_ai.operation.name": "chat", "gen_ai.request.model": "m-1", "veyra.stream": False}
@@ -69,6 +70,15 @@ def statuses(directory: Path) -> Counter[str]:
     """Count the outcomes by status."""
     leaves = [entry.leaf for entry in read_entries(directory)]
     return Counter(leaf["status"] for leaf in leaves if leaf["kind"] == "call.outcome")
+
+
+def die(log: AuditLog) -> None:
+    """Let go of a log's files as a process does that dies."""
+    writer = log_module._WRITERS.pop(log)
+    with writer.busy:
+        writer.forget()
+        writer._recorder._store = writer._recorder._spool = None
+    writer.close()
 
 
 def run(script: str, *arguments: object, wrap: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:

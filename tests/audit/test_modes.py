@@ -11,9 +11,8 @@ from typing import Any
 
 import pytest
 
-from audit.recording import answer, ask, kinds, pair, statuses
+from audit.recording import answer, ask, die, kinds, pair, statuses
 from veyra.audit import AuditLog, modes, read_entries, verify
-from veyra.audit import log as log_module
 from veyra.audit import recorder as recorder_module
 from veyra.audit.filesystem import kind_of, require_local
 from veyra.audit.modes import Mode
@@ -247,14 +246,6 @@ async def test_a_return_that_is_cut_short_takes_nothing_in_twice(tmp_path: Path,
     later.close()
     assert statuses(tmp_path / "log") == {"ok": 4}
     assert verify(tmp_path / "log").ok
-
-
-def die(log: AuditLog) -> None:
-    """Let go of a log's files as a process does that dies."""
-    writer = log_module._WRITERS.pop(log)
-    writer.forget()
-    writer._recorder._store = None
-    writer.close()
 
 
 async def test_a_second_place_that_fails_too_refuses_calls(tmp_path: Path, disk: Disk) -> None:
