@@ -33,7 +33,7 @@ _REST = struct.Struct(">QIQIII")
 _TRAILER = struct.Struct(">QI8s")
 HEADER_SIZE: Final = _FIELDS.size + _CRC.size
 OVERHEAD: Final = HEADER_SIZE + _TRAILER.size
-_CHUNK = 1 << 20
+_CHUNK = 1 << 19
 
 
 class Frame(NamedTuple):
@@ -97,22 +97,24 @@ def skim(fd: int, start: int, end: int, seq: int) -> Iterator[tuple[list[int], l
     It ends at the first bytes that are not plainly the next whole frame, or are one larger than a run: `Scan` tells then
     what there is.
     """
+    fields, begins = _REST.unpack_from, len(_BEGIN)
+    trailer, trailing = _TRAILER.pack, _TRAILER.size
     while start < end:
         data = _pread(fd, start, min(_CHUNK, end - start))
-        at, offsets, leaves = 0, [], []
+        at, offsets, leaves = 0, list[int](), list[bytes]()
         try:
             while True:
-                number, leaf_size, blobs_size, leaf_crc, _, check = _REST.unpack_from(data, at + len(_BEGIN))
+                number, leaf_size, blobs_size, leaf_crc, _, check = fields(data, at + begins)
                 body = at + HEADER_SIZE
                 leaf = data[body : body + leaf_size]
-                stop = body + leaf_size + blobs_size + _TRAILER.size
+                stop = body + leaf_size + blobs_size + trailing
                 if (
                     number != seq
-                    or not data.startswith(_BEGIN, at)
-                    or crc32(data[at : at + _FIELDS.size]) != check
-                    or not 0 < leaf_size <= MAX_LEAF
                     or crc32(leaf) != leaf_crc
-                    or data[stop - _TRAILER.size : stop] != _TRAILER.pack(stop - at, check, END)
+                    or crc32(data[at : at + _FIELDS.size]) != check
+                    or data[stop - trailing : stop] != trailer(stop - at, check, END)
+                    or not data.startswith(_BEGIN, at)
+                    or not 0 < leaf_size <= MAX_LEAF
                 ):
                     break
                 offsets.append(start + at)
