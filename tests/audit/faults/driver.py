@@ -1,6 +1,7 @@
 """A program to be faulted: it opens a log that wants recovery, records calls, rolls segments, and closes.
 
-Arguments: the directory with `log`, `key` and `heads`, the number of a connected socket, the number of calls. It says
+Arguments: the directory with `log`, `key` and `heads`, the number of a connected socket, the number of calls, and the size
+at which segments roll. It says
 `ready`, and begins when it reads a byte. What the provider sees and what callers get goes to the socket by `send`, which
 no fault touches: `s INTENT` (the provider has the request), `a OUTCOME` (a caller has the answer).
 """
@@ -17,8 +18,6 @@ from cryptography.hazmat.primitives.asymmetric import ed25519  # noqa: F401  (lo
 from audit.recording import answer, ask
 from veyra.audit import AuditLog, store
 from veyra.errors import AuditError
-
-store.SEGMENT_SIZE = 5_000  # type: ignore[misc]  # so that segments roll
 
 
 async def call(log: AuditLog, provider: socket.socket, number: int) -> None:
@@ -47,6 +46,7 @@ async def record(place: Path, provider: socket.socket, calls: int) -> None:
 
 if __name__ == "__main__":
     with socket.socket(fileno=int(sys.argv[2])) as provider:
+        store.SEGMENT_SIZE = int(sys.argv[4])  # type: ignore[misc]  # smaller than is usual
         provider.send(b"ready")
         provider.recv(1)
         asyncio.run(record(Path(sys.argv[1]), provider, int(sys.argv[3])))

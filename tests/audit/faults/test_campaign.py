@@ -78,7 +78,7 @@ def faulted(place: Path, call: str, fault: str, when: int, calls: int = 2) -> Ru
     assert STRACE is not None
     ours, theirs = socket.socketpair()
     trace = place / "trace"
-    command = [sys.executable, "-B", "-m", "audit.faults.driver", str(place), str(theirs.fileno()), str(calls)]
+    command = [sys.executable, "-B", "-m", "audit.faults.driver", str(place), str(theirs.fileno()), str(calls), "5000"]
     with ours, subprocess.Popen(command, cwd=TESTS, pass_fds=[theirs.fileno()], stderr=subprocess.PIPE) as program:
         theirs.close()
         assert ours.recv(5) == b"ready"
