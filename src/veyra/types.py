@@ -126,8 +126,8 @@ class Message:
     Args:
         role: `system`, `user`, `assistant` or `tool`.
         content: a string, or a sequence of parts (kept as a tuple).
-        native: for an assistant's turn, the provider's own blocks; sent instead of `content` to the dialect
-            they came from, so that signatures and encrypted items survive byte for byte.
+        native: the provider's own blocks; sent instead of `content` to the dialect they came from, so that
+            signatures and encrypted items survive byte for byte.
 
     Raises:
         InvalidRequestError: the role is unknown or the content is of another type.

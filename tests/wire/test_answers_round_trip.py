@@ -444,6 +444,27 @@ def test_a_custom_tool_is_called_by_its_own_kind_of_item() -> None:
     assert [call.raw for call in read.finish.tool_calls] == ["*** Begin Patch"]
 
 
+@pytest.mark.parametrize("stream", STREAMED)
+def test_a_custom_tool_of_chat_is_called_in_its_own_form(stream: bool) -> None:
+    """A chat call of a tool that was declared as `custom` has an `input`, not arguments."""
+    pair = PAIRS["openai_chat"]
+    tool = {"type": "custom", "custom": {"name": "patch"}}
+    asked = {"model": "m", "messages": [{"role": "user", "content": "Hi"}], "tools": [tool], "stream": stream}
+    encoder = pair.server.encoder(pair.server.request(json.dumps(asked).encode()), STAMP)
+    begin, more = ToolCallDelta(0, "c", "patch", "*** Begin"), ToolCallDelta(0, arguments=" Patch")
+    wrote = [encoder.write(event) for event in (begin, more, Finish(reason="tool_calls"))]
+    assert b'"type":"custom","custom":{"name":"patch","input":"*** Begin' in b"".join(wrote)
+    read = pair.read(encoder.head(), wrote, stream=stream)
+    assert [call.raw for call in read.finish.tool_calls] == ["*** Begin Patch"]
+
+
+def test_anthropic_is_told_what_came_from_no_cache() -> None:
+    """Where a provider counts only the total, what went through the cache is taken off it."""
+    usage = Usage(input_total=10, cache_read=6, cache_write=1, output_total=7)
+    _, wrote = PAIRS["anthropic"].written([TextDelta("Hi"), Finish(reason="stop", usage=usage)], stream=False)
+    assert json.loads(b"".join(wrote))["usage"]["input_tokens"] == 3
+
+
 def test_lines_of_ollama_on_the_wire() -> None:
     """Ollama's lines have a time each; calls come whole in a line before the last, which tells counts and times."""
     head, wrote = PAIRS["ollama"].written(ANSWER, stream=True, pause=0.5)

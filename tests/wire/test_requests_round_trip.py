@@ -226,6 +226,36 @@ def test_a_native_turn_stays_as_it_came(dialect: str, random: st.DataObject) -> 
     assert arrived.text == said
 
 
+@pytest.mark.parametrize("dialect", ["openai_chat", "openai_responses"])
+def test_a_developer_is_the_system(dialect: str) -> None:
+    """A turn of the role `developer` is a system message in our words, wherever it stands."""
+    turns = [{"role": "user", "content": "Hi"}, {"role": "developer", "content": "Be brief."}]
+    body = {"model": "m", "input" if dialect == "openai_responses" else "messages": turns}
+    assert PAIRS[dialect].server.request(json.dumps(body).encode()).messages == (
+        Message("user", "Hi"),
+        Message("system", "Be brief."),
+    )
+
+
+def test_the_first_system_message_is_the_system_text() -> None:
+    """Of leading system messages the first is the request's; one that says more than text is a message."""
+    named = {"role": "developer", "content": "Be brief.", "name": "boss"}
+    for turn, system in (({"role": "developer", "content": "Be brief."}, "Be brief."), (named, None)):
+        body = {"model": "m", "messages": [turn, {"role": "user", "content": "Hi"}]}
+        request = PAIRS["openai_chat"].server.request(json.dumps(body).encode())
+        assert request.system == system
+        assert (request.messages[0].role, request.messages[0].text) == (
+            ("user", "Hi") if system else ("system", "Be brief.")
+        )
+
+
+def test_ollama_streams_unless_told_otherwise() -> None:
+    """A request to Ollama without `stream` asks for a stream."""
+    body = {"model": "m", "messages": [{"role": "user", "content": "Hi"}]}
+    for given_, stream in (({}, True), ({"stream": False}, False)):
+        assert PAIRS["ollama"].server.request(json.dumps(body | given_).encode()).stream is stream
+
+
 # ------------------------------------------------------------------------------------------- real requests
 
 RECORDED = {

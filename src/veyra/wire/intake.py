@@ -21,6 +21,7 @@ from veyra.wire.framing import MESSAGE_LIMIT
 from veyra.wire.reading import UNREADABLE
 
 _T = TypeVar("_T")
+_NULL = b"null"
 _IN_WORDS = frozenset({"model", "stream"})
 """Fields of every format that our words say whole, although the client half may leave out a default."""
 
@@ -59,7 +60,8 @@ class Fields:
 
     def has(self, name: str) -> bool:
         """Say whether a field was given."""
-        return bytes(self._fields.get(name, b"null")) != b"null"
+        raw = self._fields.get(name, _NULL)
+        return len(raw) != len(_NULL) or bytes(raw) != _NULL
 
     def take(self, name: str, kind: type[_T]) -> _T | None:
         """Return a field's value, or None where it was not given.
@@ -104,7 +106,7 @@ class Fields:
 
     def is_text(self, name: str) -> bool:
         """Say whether a field is a string."""
-        return bytes(self._fields.get(name, b"")).startswith(b'"')
+        return bytes(memoryview(self._fields.get(name, _NULL))[:1]) == b'"'
 
     def value(self) -> dict[str, Any]:
         """Return the object as plain values, null fields left out.

@@ -88,12 +88,35 @@ _WORDS: Mapping[type[VeyraError], Words] = {
 }
 
 
-class ChatWholeReply(Writer):
-    """Writes a whole answer."""
+class _Reply(Writer):
+    """Writes an answer, whole or in chunks.
 
-    def __init__(self, stamp: Stamp) -> None:
+    Args:
+        stamp: what the answer bears.
+        custom: the names of tools that take free text.
+    """
+
+    def __init__(self, stamp: Stamp, custom: frozenset[str]) -> None:
         super().__init__()
         self._stamp = stamp
+        self._custom = custom
+
+    def _call(self, block: Block) -> dict[str, Any]:
+        if block.name in self._custom:
+            return {"id": block.id, "type": "custom", "custom": {"name": block.name, "input": block.text}}
+        return {"id": block.id, "type": "function", "function": {"name": block.name, "arguments": block.text}}
+
+    def _delta(self, event: ToolCallDelta, block: Block) -> dict[str, Any]:
+        """Return a piece of a call: only the first has its id, type and name."""
+        if len(block.pieces) == 1:
+            return {"index": event.index, **self._call(block)}
+        if block.name in self._custom:
+            return {"index": event.index, "custom": {"input": event.arguments}}
+        return {"index": event.index, "function": {"arguments": event.arguments}}
+
+
+class ChatWholeReply(_Reply):
+    """Writes a whole answer."""
 
     def head(self) -> Head:
         """Return the head of a JSON body."""
@@ -101,7 +124,7 @@ class ChatWholeReply(Writer):
 
     def end(self, finish: Finish, out: list[bytes]) -> None:
         """Append the body."""
-        calls = [_call(block) for block in self.blocks.calls]
+        calls = [self._call(block) for block in self.blocks.calls]
         reasoning = self.blocks.text("reasoning")
         message = {
             "role": "assistant",
@@ -123,17 +146,17 @@ class ChatWholeReply(Writer):
         return error_inside(error)
 
 
-class ChatStreamReply(Writer):
+class ChatStreamReply(_Reply):
     """Writes a stream of chunks.
 
     Args:
         stamp: what the answer bears.
+        custom: the names of tools that take free text.
         usage: the request asked for usage.
     """
 
-    def __init__(self, stamp: Stamp, *, usage: bool) -> None:
-        super().__init__()
-        self._stamp = stamp
+    def __init__(self, stamp: Stamp, custom: frozenset[str], *, usage: bool) -> None:
+        super().__init__(stamp, custom)
         self._common = _common(stamp, "chat.completion.chunk")
         self._usage = usage
 
@@ -155,7 +178,7 @@ class ChatStreamReply(Writer):
             case ReasoningDelta(text):
                 out.append(self._chunk({"reasoning_content": text}))
             case ToolCallDelta():
-                out.append(self._chunk({"tool_calls": [_delta(event, block)]}))
+                out.append(self._chunk({"tool_calls": [self._delta(event, block)]}))
 
     def end(self, finish: Finish, out: list[bytes]) -> None:
         """Append what is left, the finish reason, the usage where it was asked for, and `[DONE]`."""
@@ -202,17 +225,6 @@ def _told(error: VeyraError, *, status: int | None = None) -> tuple[int, bytes]:
 
 def _common(stamp: Stamp, kind: str) -> dict[str, Any]:
     return {"id": stamp.id, "object": kind, "created": int(stamp.created), "model": stamp.model}
-
-
-def _call(block: Block) -> dict[str, Any]:
-    return {"id": block.id, "type": "function", "function": {"name": block.name, "arguments": block.text}}
-
-
-def _delta(event: ToolCallDelta, block: Block) -> dict[str, Any]:
-    """Return a piece of a call: only the first has its id, type and name."""
-    if len(block.pieces) > 1:
-        return {"index": event.index, "function": {"arguments": event.arguments}}
-    return {"index": event.index} | _call(block)
 
 
 def _about(finish: Finish) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -67,10 +67,11 @@ class OpenAIChatServer(ServerDialect):
 
     def encoder(self, request: Request, stamp: Stamp) -> Encoder:
         """Return an encoder for an answer; see `ServerDialect.encoder`."""
+        custom = _custom(request)
         if not request.stream:
-            return ChatWholeReply(stamp)
+            return ChatWholeReply(stamp, custom)
         options = request.extra.get("stream_options")
-        return ChatStreamReply(stamp, usage=isinstance(options, dict) and options.get("include_usage") is True)
+        return ChatStreamReply(stamp, custom, usage=isinstance(options, dict) and options.get("include_usage") is True)
 
     def failure(self, error: VeyraError, request_id: str) -> Refusal:
         """Return the answer that reports an error; see `ServerDialect.failure`."""
@@ -184,9 +185,18 @@ def _result(turn: Fields) -> tuple[Part, ...]:
 
 def _tool(entry: Fields) -> Tool | None:
     """Return the function that an entry of `tools` declares, or None where it is another kind of tool."""
-    if entry.need("type", str) != "function":
-        return None
-    return declared(entry.object("function"), "parameters")
+    match entry.need("type", str):
+        case "function":
+            return declared(entry.object("function"), "parameters")
+        case "custom":
+            entry.object("custom").need("name", str)
+    return None
+
+
+def _custom(request: Request) -> frozenset[str]:
+    """Return the names of the tools that take free text: their calls are told in another form."""
+    tools = request.extra.get("tools", ())
+    return frozenset(tool["custom"]["name"] for tool in tools if tool.get("type") == "custom")
 
 
 def _tool_choice(fields: Fields, tools: tuple[Tool, ...]) -> str | None:
