@@ -78,4 +78,4 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         if foreign and name not in _KEPT:
             monkeypatch.delenv(name)
     monkeypatch.setenv("VEYRA_AUDIT_DIR", str(tmp_path / "audit-log"))
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path.with_name(f"{tmp_path.name}-state")))

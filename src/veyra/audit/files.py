@@ -91,3 +91,17 @@ def created(path: Path) -> Iterator[int]:
         beside.unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
+
+
+def put(path: Path, data: bytes) -> None:
+    """Write a derived file of mode 0600 in one step: write to `path` with `.new` behind it, close, rename.
+
+    Nothing makes it durable: after a crash it may be missing, old or empty, and whoever reads it must see that.
+    """
+    beside = path.with_name(f"{path.name}.new")
+    fd = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    try:
+        write_all(fd, data)
+    finally:
+        os.close(fd)
+    beside.rename(path)

@@ -19,7 +19,7 @@ from typing import Final
 
 from veyra.audit import checkpoint, proof
 from veyra.audit.checkpoint import Checkpoint
-from veyra.audit.files import make_folder
+from veyra.audit.files import make_folder, put
 from veyra.audit.tree import Tree, leaf_hash
 from veyra.errors import AuditCorruptError
 
@@ -127,12 +127,10 @@ def _put_tile(folder: Path, number: int, width: int, data: bytes) -> None:
 
 
 def _put(path: Path, data: bytes) -> None:
-    """Write a derived file in one step (write beside it, rename), unless it is there with these bytes."""
+    """Write a file, unless it is there with these bytes."""
     try:
         if path.read_bytes() == data:
             return
     except FileNotFoundError:
-        path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-    beside = path.with_name(f"{path.name}.new")
-    beside.write_bytes(data)
-    beside.rename(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+    put(path, data)
