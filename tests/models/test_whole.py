@@ -76,8 +76,8 @@ def _backend(
 ) -> tuple[Gate, ScriptedTransport, AuditLog]:
     transport = ScriptedTransport(script)
     log = log or AuditLog.memory()
-    backend = get_backend(name, **{"model": "m", "api_key": KEY} | options, transport=transport, audit=log)
-    return backend, transport, log
+    given: dict[str, Any] = {"model": "m", "api_key": KEY, "transport": transport} | options
+    return get_backend(name, audit=log, **given), transport, log
 
 
 def _leaves(log: AuditLog) -> list[Any]:
