@@ -150,7 +150,6 @@ class Store:
     def _open(self) -> None:
         for folder in (self._directory, self._directory / segment.FOLDER, self._directory / sessions.FOLDER):
             make_folder(folder)
-        self._lock_fd = os.open(self._directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         known = self._read_checkpoint()
         with self._locked():
             if not segment.listed(self._directory):
@@ -433,11 +432,22 @@ class Store:
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
+        if self._lock_fd < 0:
+            self._lock_fd = os.open(self._directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         fcntl.flock(self._lock_fd, fcntl.LOCK_EX)
         try:
             yield
         finally:
+            self._unlock()
+
+    def _unlock(self) -> None:
+        """Give the lock up. What was done under it is done, so this does not fail: closing the file does it, too."""
+        try:
             fcntl.flock(self._lock_fd, fcntl.LOCK_UN)
+        except OSError:
+            with contextlib.suppress(OSError):
+                os.close(self._lock_fd)
+            self._lock_fd = -1
 
     def _read_checkpoint(self) -> Checkpoint | None:
         try:
