@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from typing import NoReturn, TypeAlias
+from typing import NoReturn, TypeAlias, TypeVar
 
 from veyra.audit import AuditLog, BodyPart
 from veyra.audit.redact import redact_text
@@ -21,8 +21,10 @@ from veyra.errors import (
     VeyraError,
 )
 from veyra.models import record
-from veyra.models.base import Exchange
+from veyra.models.base import BaseModelBackend, Exchange
 from veyra.types import AttemptRecord, EmbeddingResponse, ModelResponse, Receipt, Secret, TokenCount
+
+_E = TypeVar("_E", bound=Exchange | None)
 
 Asked: TypeAlias = tuple[Mapping[str, object], list[BodyPart]]
 """What an intent says: its attributes and its bodies."""
@@ -72,13 +74,20 @@ class Entries:
         self._latency = time.monotonic_ns() - self._exchange.started_ns
         return self._latency / 1e6
 
+    def parts(self, answer: ModelResponse | EmbeddingResponse | TokenCount | None) -> list[BodyPart]:
+        """Return the bodies of the outcome: none where there is no log."""
+        return [] if self._log is None else record.outcome_parts(self._exchange, answer)
+
     async def close(
         self,
         status: str,
         attributes: Mapping[str, object],
-        answer: ModelResponse | EmbeddingResponse | TokenCount | None,
+        parts: list[BodyPart],
+        answer: ModelResponse | EmbeddingResponse | None = None,
     ) -> Receipt | None:
         """Make the outcome durable, and return where it stands.
+
+        All that it says is worked out before: from here on nothing but the log can fail.
 
         Raises:
             AuditWriteError: it could not be recorded; carries the answer.
@@ -94,7 +103,7 @@ class Entries:
                 status=status,
                 latency_ns=self._latency,
                 attributes=attributes,
-                parts=record.outcome_parts(self._exchange, answer),
+                parts=parts,
             )
         except AuditWriteError as error:
             if isinstance(answer, ModelResponse):
@@ -112,7 +121,7 @@ class Entries:
             partial: the same as an answer, for the record.
         """
         status, seen = self._judge(error, text)
-        await self.close(status, record.outcome_attributes(self._exchange, error=seen), partial)
+        await self.close(status, record.outcome_attributes(self._exchange, error=seen), self.parts(partial), partial)
         if seen is error:
             raise seen
         raise seen from error
@@ -144,6 +153,23 @@ class Entries:
                 return "timeout", failure
             return "incomplete" if isinstance(failure, IncompleteStreamError) else "error", failure
         return "error" if isinstance(failure, VeyraError) else "cancelled", failure
+
+
+def prepared(backend: BaseModelBackend, prepare: Callable[[], _E], model: str | None) -> _E:
+    """Return what a backend prepares for a call; nothing is recorded or sent yet.
+
+    Raises:
+        ProviderError: the request cannot be made with this backend.
+    """
+    try:
+        return prepare()
+    except Exception as error:
+        failure = owned(error, backend.name, backend.name)
+        if isinstance(failure, ProviderError):
+            failure.model = failure.model or model
+        if failure is error:
+            raise
+        raise failure from error
 
 
 def owned(error: BaseException, backend: str, provider: str) -> BaseException:

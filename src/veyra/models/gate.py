@@ -20,7 +20,7 @@ from types import TracebackType
 from typing import Any, NamedTuple, NoReturn, Self, Unpack
 
 from veyra import schema
-from veyra.audit import AuditLog
+from veyra.audit import AuditLog, BodyPart
 from veyra.audit.entry import new_id
 from veyra.errors import (
     IncompleteStreamError,
@@ -31,7 +31,8 @@ from veyra.errors import (
 from veyra.models import record, whole
 from veyra.models.base import BaseModelBackend, Exchange
 from veyra.models.clock import Clock
-from veyra.models.entries import Asked, Entries, owned
+from veyra.models.contract import check
+from veyra.models.entries import Asked, Entries, owned, prepared
 from veyra.models.estimate import estimate
 from veyra.models.request import MAX_PROMPT_BYTES, build_embed_request, build_request, repaired
 from veyra.policy import prices
@@ -55,6 +56,8 @@ from veyra.types import (
 )
 
 DEFAULT_TIMEOUTS = Timeouts()
+_END: Any = object()
+"""Stands for the end of a backend's events."""
 LIST_TIMEOUTS = Timeouts(first_token=None, between_events=None, total=60.0)
 """For a list of models, all of its pages."""
 
@@ -66,6 +69,16 @@ class _Answer(NamedTuple):
     latency: float
     price: prices.Cost | None = None
     status: str = "ok"
+
+
+class _Outcome(NamedTuple):
+    """What is about to be recorded of an attempt whose answer came whole; `failure` where the answer does not fit."""
+
+    answer: _Answer
+    response: ModelResponse
+    failure: OutputMismatchError | None
+    attributes: dict[str, object]
+    parts: list[BodyPart]
 
 
 class Attempt:
@@ -108,27 +121,29 @@ class Attempt:
             AuditWriteError: the outcome could not be recorded; carries the answer.
             ProviderError: the attempt failed; `partial` holds the text that came.
         """
-        exchange = self.backend.prepare(self.request)
+        exchange = prepared(self.backend, lambda: self.backend.prepare(self.request), self.request.model)
         await self._entries.open(exchange, lambda: self._asked(exchange))
         clock = Clock(self.request.timeout or DEFAULT_TIMEOUTS)
         try:
             async with aclosing(self.backend.events(self.request, exchange)) as events:
                 while True:
                     with clock:
-                        event = await anext(events, None)
-                    if event is None:
+                        event = await anext(events, _END)
+                    if event is _END:
                         raise self._cut()  # noqa: TRY301  (one place judges all failures)
+                    check(event, self.backend.name)
                     if isinstance(event, Finish):
                         break
                     self._keep(event)
                     if not isinstance(event, ModelWarning):
                         clock.content()
                     yield event
+            outcome = self._ended(event, exchange)
         except BaseException as error:  # noqa: BLE001  (rule 3: whatever ends an attempt is recorded; raised again there)
             await self._fail(error)
         finally:
             clock.stop()
-        await self._succeed(event, exchange)
+        await self._succeed(outcome)
         yield event
 
     async def collect(self) -> ModelResponse:
@@ -151,25 +166,29 @@ class Attempt:
     def _asked(self, exchange: Exchange) -> Asked:
         return record.intent_attributes(self.request, exchange), record.intent_parts(self.request, exchange)
 
-    async def _succeed(self, finish: Finish, exchange: Exchange) -> None:
+    def _ended(self, finish: Finish, exchange: Exchange) -> _Outcome:
+        """Work out all that is recorded of an answer; what is wrong with it shows here, while there is no outcome yet."""
         latency = self._entries.stop()
         price = prices.cost(
             exchange.provider, finish.model or self.request.model or "", finish.usage, datetime.now(UTC)
         )
         unfit = self._read_output(finish)
-        status = "ok" if unfit is None else "error"
-        answer = _Answer(finish, latency, price, status)
-        failure = None if unfit is None else OutputMismatchError(unfit, response=self._respond(answer))
-        receipt = await self._entries.close(
-            status,
-            record.outcome_attributes(exchange, finish=finish, price=price, error=failure),
-            self._respond(answer),
-        )
-        self.response = self._respond(answer, receipt)
+        answer = _Answer(finish, latency, price, "ok" if unfit is None else "error")
+        response = self._respond(answer)
+        failure = None if unfit is None else OutputMismatchError(unfit, response=response)
+        attributes = record.outcome_attributes(exchange, finish=finish, price=price, error=failure)
+        return _Outcome(answer, response, failure, attributes, self._entries.parts(response))
+
+    async def _succeed(self, outcome: _Outcome) -> None:
+        answer, response, failure, attributes, parts = outcome
+        receipt = await self._entries.close(answer.status, attributes, parts, response)
+        if receipt is not None:
+            response = self._respond(answer, receipt)
         if failure is not None:
-            failure.response, self.response = self.response, None
-            self._entries.complete(failure, "".join(self._text))
+            failure.response = response
+            self._entries.complete(failure, response.content)
             raise failure
+        self.response = response
 
     def _read_output(self, finish: Finish) -> str | None:
         """Read the answer into the type that was asked for, and return what is wrong with it, if anything.
@@ -352,7 +371,7 @@ class Gate(BaseModelBackend):
             ProviderError: the attempt failed; its class says how.
         """
         request = self._request(prompt, options, stream=False)
-        exchange = self.backend.prepare_counting(request)
+        exchange = prepared(self.backend, lambda: self.backend.prepare_counting(request), request.model)
         if exchange is None:
             return estimate(request)
         return await whole.count(self.backend, request, exchange, self.log, call=new_id())

@@ -6,22 +6,22 @@ A count is recorded like any other call: the prompt leaves for the provider with
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TypeVar
 
-from veyra.audit import AuditLog
+from veyra.audit import AuditLog, BodyPart
 from veyra.errors import BackendError, MalformedResponseError
 from veyra.models import record
 from veyra.models.base import BaseModelBackend, Exchange
 from veyra.models.clock import Clock
-from veyra.models.entries import Entries
+from veyra.models.entries import Entries, prepared
 from veyra.policy import prices
 from veyra.types import (
     Embedded,
     EmbeddingResponse,
     EmbedRequest,
     ModelWarning,
-    Receipt,
     Request,
     Timeouts,
     TokenCount,
@@ -48,18 +48,18 @@ async def embed(
         AuditWriteError: the outcome could not be recorded; `embedding` carries the answer.
         ProviderError: the attempt failed.
     """
-    exchange = backend.prepare_embedding(request)
+    exchange = prepared(backend, lambda: backend.prepare_embedding(request), request.model)
     entries = Entries(log, backend=backend.name, call=call, number=number, model=request.model)
     await entries.open(
         exchange, lambda: (record.embedding_attributes(request, exchange), record.embedding_parts(request, exchange))
     )
-    found = await _asked(entries, request.timeout, lambda: _vectors(backend, request, exchange))
-    latency = entries.stop()
-    model = found.model or request.model or ""
-    price = prices.cost(exchange.provider, model, _priced(found), datetime.now(UTC))
 
-    def response(receipt: Receipt | None) -> EmbeddingResponse:
-        return EmbeddingResponse(
+    async def ask() -> tuple[EmbeddingResponse, dict[str, object], list[BodyPart]]:
+        found = await _vectors(backend, request, exchange)
+        latency = entries.stop()
+        model = found.model or request.model or ""
+        price = prices.cost(exchange.provider, model, _priced(found), datetime.now(UTC))
+        response = EmbeddingResponse(
             vectors=found.vectors,
             model=model,
             backend=backend.name,
@@ -68,12 +68,14 @@ async def embed(
             cost=None if price is None else price.amount,
             request_id=found.request_id,
             warnings=(*exchange.warnings, *_warnings(request, found)),
-            receipt=receipt,
-            attempts=(entries.row(model, receipt),),
+            attempts=(entries.row(model, None),),
         )
+        attributes = record.outcome_attributes(exchange, found=found, price=price)
+        return response, attributes, entries.parts(response)
 
-    attributes = record.outcome_attributes(exchange, found=found, price=price)
-    return response(await entries.close("ok", attributes, response(None)))
+    response, attributes, parts = await _asked(entries, request.timeout, ask)
+    receipt = await entries.close("ok", attributes, parts, response)
+    return replace(response, receipt=receipt, attempts=(entries.row(response.model, receipt),))
 
 
 async def count(
@@ -94,10 +96,18 @@ async def count(
             record.intent_parts(request, exchange),
         ),
     )
-    counted = await _asked(entries, request.timeout, lambda: backend.counting(request, exchange))
-    entries.stop()
-    attributes = record.outcome_attributes(exchange) | {"veyra.tokens": counted.tokens}
-    await entries.close("ok", attributes, counted)
+
+    async def ask() -> tuple[TokenCount, dict[str, object], list[BodyPart]]:
+        counted = await backend.counting(request, exchange)
+        if not isinstance(counted, TokenCount):
+            msg = f"backend {backend.name!r} returned {type(counted).__name__} from counting(), not a TokenCount"
+            raise BackendError(msg)
+        entries.stop()
+        attributes = record.outcome_attributes(exchange) | {"veyra.tokens": counted.tokens}
+        return counted, attributes, entries.parts(counted)
+
+    counted, attributes, parts = await _asked(entries, request.timeout, ask)
+    await entries.close("ok", attributes, parts)
     return counted
 
 
