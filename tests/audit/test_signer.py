@@ -174,6 +174,9 @@ async def test_nothing_is_accepted_where_nothing_is_lost(tmp_path: Path) -> None
     with pytest.raises(AuditError, match="was not rolled back"):
         custody.accept_rollback(tmp_path / "log", places(tmp_path))
     assert _kinds(tmp_path) == before
+    await signed(tmp_path, 0)
+    assert not list((tmp_path / "log" / "sessions").iterdir())
+    assert "recovery" not in _kinds(tmp_path)
 
 
 async def test_another_history_is_never_signed(tmp_path: Path) -> None:

@@ -121,16 +121,17 @@ def accept_rollback(directory: Path, places: Places) -> Checkpoint:
 
 
 class _Desk:
-    """The log, open in a session of the operator's own."""
+    """The log, open in a session of the operator's own; `is_unused` until something is written in it."""
 
-    def __init__(self, store: Store, session: Session, directory: Path) -> None:
+    def __init__(self, store: Store, session: Session) -> None:
         self.store = store
+        self.is_unused = True
         self._session = session
-        self._directory = directory
 
     def record(self, drafts: Sequence[Draft]) -> None:
         """Write entries and make them durable. Torn bytes at the end are set aside; the next opening records them."""
         entries = [self._session.seal(draft) for draft in drafts]
+        self.is_unused = False
         try:
             placed, failure = self.store.append(entries)
         except TornTailError:
@@ -151,10 +152,14 @@ class _Desk:
 def _opened(directory: Path) -> Iterator[_Desk]:
     session = Session()
     store = Store.open(directory, session.id)
+    desk = _Desk(store, session)
     try:
-        yield _Desk(store, session, directory)
+        yield desk
     except BaseException:
-        store.release()
+        if desk.is_unused:
+            store.end()
+        else:
+            store.release()  # a session that did not end: the next opening records that
         raise
     store.end()
 
