@@ -33,11 +33,11 @@ def _both(directory: Path) -> tuple[list[tuple[int, int, bytes]], list[tuple[int
 async def test_runs_are_the_frames(tmp_path: Path, chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever is read at once, also where a frame is larger than that, runs hold the same frames."""
     monkeypatch.setattr(frame, "_CHUNK", chunk)
-    await filled(tmp_path, 5)
-    log = AuditLog(tmp_path)
+    await filled(tmp_path / "log", 5)
+    log = AuditLog(tmp_path / "log")
     await log.intent(call="c", attempt=1, backend="b", attributes={}, parts=[BodyPart("x", b"y" * 5_000, "text")])
     log.close()
-    frames, runs, *faults = _both(tmp_path)
+    frames, runs, *faults = _both(tmp_path / "log")
     assert frames == runs
     assert len(runs) == 16
     assert faults == [None, None]
