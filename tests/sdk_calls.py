@@ -53,7 +53,8 @@ class Call:
     differs: Mapping[str, str] = field(default_factory=dict)
 
     def request(self, model: str) -> Request:
-        return Request(prompt="", model=model, **({"messages": ASKED} | dict(self.ours)))
+        said: dict[str, Any] = {"messages": ASKED, **self.ours}
+        return Request(prompt="", model=model, **said)
 
     def __str__(self) -> str:
         return self.name.replace(" ", "_")

@@ -98,10 +98,11 @@ def told(draw: st.DrawFn, dialect: str, *, stream: bool) -> list[Event]:
         events += [ToolCallDelta(index, arguments=piece) for piece in rest]
     if draw(st.booleans()):
         events.insert(draw(st.integers(0, len(events))), ModelWarning("odd", "something"))
-    reasons: list[FinishReason] = ["length"] if dialect == "ollama" else ["length", "content_filter"]
-    reason = draw(st.sampled_from(["tool_calls" if calls else "stop", *reasons]))
+    reasons: list[FinishReason] = ["tool_calls" if calls else "stop", "length"]
+    if dialect != "ollama":
+        reasons.append("content_filter")
     finish = Finish(
-        reason=reason,
+        reason=draw(st.sampled_from(reasons)),
         usage=draw(usages(dialect, stream=stream)),
         model=STAMP.model,
         response_id=None if dialect == "ollama" else STAMP.id,

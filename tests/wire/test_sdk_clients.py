@@ -38,14 +38,14 @@ TOOLS: list[Event] = [
 
 
 @pytest.fixture(scope="module")
-def openai_client() -> Iterator[openai.OpenAI]:
+def openai_client() -> Iterator[Any]:
     """One client for all tests of OpenAI's SDK: making one takes longer than all that it does here."""
     with openai.OpenAI(api_key="sk-test", base_url="http://127.0.0.1:1/v1", max_retries=0) as client:
         yield client
 
 
 @pytest.fixture(scope="module")
-def anthropic_client() -> Iterator[anthropic.Anthropic]:
+def anthropic_client() -> Iterator[Any]:
     """One client for all tests of Anthropic's SDK."""
     with anthropic.Anthropic(api_key="sk-test", base_url="http://127.0.0.1:1", max_retries=0) as client:
         yield client
@@ -58,7 +58,7 @@ def chat(script: Script) -> Any:
     return provider(PAIRS["openai_chat"].server, script, prefix="/v1")
 
 
-def test_openai_chat_whole(openai_client: openai.OpenAI) -> None:
+def test_openai_chat_whole(openai_client: Any) -> None:
     """OpenAI's SDK parses a whole chat answer: text, usage, ids, and the request id of its head."""
     with chat(TEXT) as at:
         client = openai_client.with_options(base_url=at.url)
@@ -78,7 +78,7 @@ def test_openai_chat_whole(openai_client: openai.OpenAI) -> None:
     assert answer.usage.completion_tokens_details.reasoning_tokens == 3
 
 
-def test_openai_chat_streamed(openai_client: openai.OpenAI) -> None:
+def test_openai_chat_streamed(openai_client: Any) -> None:
     """OpenAI's SDK parses the chunks of a stream, usage on the last of them."""
     with chat(TEXT) as at:
         client = openai_client.with_options(base_url=at.url)
@@ -94,7 +94,7 @@ def test_openai_chat_streamed(openai_client: openai.OpenAI) -> None:
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_openai_chat_tools(openai_client: openai.OpenAI, stream: bool) -> None:
+def test_openai_chat_tools(openai_client: Any, stream: bool) -> None:
     """OpenAI's SDK puts the pieces of parallel calls together; its own accumulator is used for the stream."""
     with chat(TOOLS) as at:
         client = openai_client.with_options(base_url=at.url)
@@ -126,7 +126,7 @@ OPENAI_ERRORS = [
 @pytest.mark.parametrize(("kind", "theirs", "status", "code"), OPENAI_ERRORS)
 @pytest.mark.parametrize("api", ["chat", "responses"])
 def test_openai_errors(
-    openai_client: openai.OpenAI,
+    openai_client: Any,
     api: str,
     kind: type[errors.ProviderError],
     theirs: type[Exception],
@@ -147,7 +147,7 @@ def test_openai_errors(
     assert "no luck today" in error.message
 
 
-def test_openai_chat_error_inside_a_stream(openai_client: openai.OpenAI) -> None:
+def test_openai_chat_error_inside_a_stream(openai_client: Any) -> None:
     """OpenAI's SDK raises an error that comes after the first words, and hands those out before."""
     with chat([TextDelta("So far"), errors.RateLimitError("too fast")]) as at:
         client = openai_client.with_options(base_url=at.url)
@@ -157,10 +157,11 @@ def test_openai_chat_error_inside_a_stream(openai_client: openai.OpenAI) -> None
             pytest.raises(openai.APIError, match="too fast") as caught,
         ):
             texts.extend(chunk.choices[0].delta.content or "" for chunk in stream)
-    assert caught.value.code == "rate_limit_exceeded"
+    error: Any = caught.value
+    assert error.code == "rate_limit_exceeded"
 
 
-def test_openai_is_told_what_is_wrong_with_a_request(openai_client: openai.OpenAI) -> None:
+def test_openai_is_told_what_is_wrong_with_a_request(openai_client: Any) -> None:
     """A request that the server half refuses reaches OpenAI's SDK as its error 400, and names the field."""
     with chat(TEXT) as at:
         client = openai_client.with_options(base_url=at.url)
@@ -169,7 +170,7 @@ def test_openai_is_told_what_is_wrong_with_a_request(openai_client: openai.OpenA
     assert caught.value.type == "invalid_request_error"
 
 
-def test_openai_waits_as_long_as_it_is_told(openai_client: openai.OpenAI) -> None:
+def test_openai_waits_as_long_as_it_is_told(openai_client: Any) -> None:
     """OpenAI's SDK tries again where an error says so, and not where it says no."""
     for again, tries in ((True, 2), (False, 1)):
         with chat([errors.RateLimitError("x", retryable=again, retry_after=0.001)]) as at:
@@ -186,7 +187,7 @@ def responses(script: Script) -> Any:
     return provider(PAIRS["openai_responses"].server, script, prefix="/v1")
 
 
-def test_openai_responses_whole(openai_client: openai.OpenAI) -> None:
+def test_openai_responses_whole(openai_client: Any) -> None:
     """OpenAI's SDK parses a whole response: text, reasoning, usage, ids."""
     with responses(TEXT) as at:
         answer = openai_client.with_options(base_url=at.url).responses.create(model="m", input="Hi", instructions="Be.")
@@ -200,7 +201,7 @@ def test_openai_responses_whole(openai_client: openai.OpenAI) -> None:
 
 
 @pytest.mark.parametrize("script", [TEXT, TOOLS], ids=["text", "tools"])
-def test_openai_responses_streamed(openai_client: openai.OpenAI, script: list[Event]) -> None:
+def test_openai_responses_streamed(openai_client: Any, script: list[Event]) -> None:
     """OpenAI's SDK accumulates a stream of events to the response that its last event holds."""
     with responses(script) as at:
         client = openai_client.with_options(base_url=at.url)
@@ -214,7 +215,7 @@ def test_openai_responses_streamed(openai_client: openai.OpenAI, script: list[Ev
     assert called == [(call.id, call.name, call.raw) for call in CALLS] * (script is TOOLS)
 
 
-def test_openai_responses_incomplete_and_failed(openai_client: openai.OpenAI) -> None:
+def test_openai_responses_incomplete_and_failed(openai_client: Any) -> None:
     """OpenAI's SDK sees why a response is incomplete, and that one failed after its first words."""
     with responses([TextDelta("So"), Finish(reason="length")]) as at:
         answer = openai_client.with_options(base_url=at.url).responses.create(model="m", input="Hi")
@@ -234,7 +235,7 @@ def messages(script: Script) -> Any:
     return provider(PAIRS["anthropic"].server, script)
 
 
-def test_anthropic_whole(anthropic_client: anthropic.Anthropic) -> None:
+def test_anthropic_whole(anthropic_client: Any) -> None:
     """Anthropic's SDK parses a whole message: thinking, text, usage, ids."""
     with messages(TEXT) as at:
         client = anthropic_client.with_options(base_url=at.url)
@@ -247,7 +248,7 @@ def test_anthropic_whole(anthropic_client: anthropic.Anthropic) -> None:
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_anthropic_tools(anthropic_client: anthropic.Anthropic, stream: bool) -> None:
+def test_anthropic_tools(anthropic_client: Any, stream: bool) -> None:
     """Anthropic's SDK puts text and the inputs of parallel calls together."""
     with messages(TOOLS) as at:
         client = anthropic_client.with_options(base_url=at.url)
@@ -265,7 +266,7 @@ def test_anthropic_tools(anthropic_client: anthropic.Anthropic, stream: bool) ->
     assert (answer.usage.input_tokens, answer.usage.output_tokens) == (4, 7)
 
 
-def test_anthropic_seals_in_a_stream(anthropic_client: anthropic.Anthropic) -> None:
+def test_anthropic_seals_in_a_stream(anthropic_client: Any) -> None:
     """Anthropic's SDK accumulates thinking with its signature, so that it can send the turn back."""
     parts = (
         Opaque("anthropic", b'{"type":"thinking","thinking":"Hm, so.","signature":"c2VhbA=="}'),
@@ -292,7 +293,7 @@ ANTHROPIC_ERRORS = [
 
 @pytest.mark.parametrize(("kind", "theirs", "status", "word"), ANTHROPIC_ERRORS)
 def test_anthropic_errors(
-    anthropic_client: anthropic.Anthropic,
+    anthropic_client: Any,
     kind: type[errors.ProviderError],
     theirs: type[Exception],
     status: int,
@@ -307,7 +308,7 @@ def test_anthropic_errors(
     assert (error.status_code, error.body["error"]["type"], error.request_id) == (status, word, "req_1")
 
 
-def test_anthropic_error_inside_a_stream(anthropic_client: anthropic.Anthropic) -> None:
+def test_anthropic_error_inside_a_stream(anthropic_client: Any) -> None:
     """Anthropic's SDK raises an error that comes after the first words, with its type."""
     with messages([TextDelta("So far"), errors.OverloadedError("no room")]) as at:
         client = anthropic_client.with_options(base_url=at.url)
@@ -318,10 +319,15 @@ def test_anthropic_error_inside_a_stream(anthropic_client: anthropic.Anthropic) 
         ):
             texts.extend(stream.text_stream)
     assert texts == ["So far"]
-    assert caught.value.body["error"]["type"] == "overloaded_error"
+    error: Any = caught.value
+    assert error.body["error"]["type"] == "overloaded_error"
 
 
 # ---------------------------------------------------------------------------------------------------- Ollama
+
+
+def ollama_client(url: str) -> Any:
+    return ollama.Client(host=url)
 
 
 def local(script: Script) -> Any:
@@ -331,7 +337,7 @@ def local(script: Script) -> Any:
 @pytest.mark.parametrize("stream", [False, True])
 def test_ollama_text(stream: bool) -> None:
     """Ollama's SDK parses thinking, text, counts and times, whole or line by line."""
-    with local(TEXT) as at, ollama.Client(host=at.url) as client:
+    with local(TEXT) as at, ollama_client(at.url) as client:
         answered = client.chat(model="m", messages=HELLO, stream=stream)
         parts = list(answered) if stream else [answered]
     assert "".join(part.message.content or "" for part in parts) == "It is ☀ outside."
@@ -349,7 +355,7 @@ def test_ollama_text(stream: bool) -> None:
 @pytest.mark.parametrize("stream", [False, True])
 def test_ollama_tools(stream: bool) -> None:
     """Ollama's SDK parses calls with objects as arguments."""
-    with local(TOOLS) as at, ollama.Client(host=at.url) as client:
+    with local(TOOLS) as at, ollama_client(at.url) as client:
         answered = client.chat(model="m", messages=HELLO, stream=stream)
         parts = list(answered) if stream else [answered]
     calls = [call for part in parts for call in part.message.tool_calls or ()]
@@ -374,7 +380,7 @@ def test_ollama_errors(kind: type[errors.ProviderError], status: int) -> None:
     """Ollama's SDK raises its error with the status and the message."""
     with (
         local([kind("no luck today")]) as at,
-        ollama.Client(host=at.url) as client,
+        ollama_client(at.url) as client,
         pytest.raises(ollama.ResponseError, match="no luck today") as caught,
     ):
         client.chat(model="m", messages=HELLO)
@@ -385,7 +391,7 @@ def test_ollama_error_inside_a_stream() -> None:
     """Ollama's SDK raises an error that comes after the first words."""
     with (
         local([TextDelta("So far"), errors.ServerError("the runner died")]) as at,
-        ollama.Client(host=at.url) as client,
+        ollama_client(at.url) as client,
     ):
         texts: list[str] = []
         with pytest.raises(ollama.ResponseError, match="the runner died"):
