@@ -17,9 +17,11 @@ import click
 import pytest
 from click.testing import Result
 
-from audit.recording import answer, ask, pair
-from veyra.audit import AuditLog, BodyPart, read_entries
-from veyra.audit.entry import commit
+from audit.recording import answer, ask, filled, pair
+from veyra.audit import AuditLog, BodyPart, read_entries, segment
+from veyra.audit.entry import commit, gap, session_close, session_open
+from veyra.audit.frame import encode
+from veyra.audit.session import Session
 from veyra.audit.tree import leaf_hash
 from veyra.cli import show
 from veyra.cli.audit.filters import Amount, Moment
@@ -140,9 +142,22 @@ async def test_status_names_the_writers(veyra: Run, log: Path) -> None:
     (told,) = _rows(veyra("audit", "status", "--json"))
     assert (told["writers"], told["attempts"]) == ([], {"abandoned": 1, "ok": 1})
     assert told["checkpoint_size"] == told["entries"] == 6
+    assert (told["lost"], told["anchors"]) == (0, {})
     shown = veyra("audit", "status").stdout
     assert "over 6 entries" in shown
     assert "writers      none" in shown
+
+
+async def test_status_counts_what_the_log_declares_lost(veyra: Run, tmp_path: Path) -> None:
+    """The numbers of `gap` entries are added up, whatever else there is."""
+    await filled(tmp_path / "log", 1)
+    session = Session()
+    drafts = [gap(since=1, until=2, intents=3, outcomes=number, reason="no room") for number in (0, 4)]
+    sealed = [session.seal(draft) for draft in (session_open(pid=1, mode="strict"), *drafts, session_close())]
+    with segment.path(tmp_path / "log", 0).open("ab") as file:
+        file.write(b"".join(encode(4 + number, entry) for number, entry in enumerate(sealed)))
+    (told,) = _rows(veyra("audit", "status", "--json", "--dir", str(tmp_path / "log")))
+    assert told["lost"] == 10
 
 
 @pytest.mark.usefixtures("calls")

@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Final
 
 from veyra.audit import checkpoint, quarantine, saved, segment, sessions
-from veyra.audit.entry import OPEN, parse
+from veyra.audit.entry import GAP, OPEN, VERSION, parse
 from veyra.audit.read import rfc3339
 from veyra.audit.walk import Walk
 from veyra.errors import AuditError
 
+_GAP: Final = f'{{"v":{VERSION},"kind":"{GAP}"'.encode()
 _LOCK_TRIES: Final = 20
 _LOCK_PAUSE_SECONDS: Final = 0.01
 
@@ -42,6 +43,7 @@ class Status:
         writers: the sessions that are alive; None where that could not be found out.
         checkpoint_size: how many entries the checkpoint covers; None where there is none.
         checkpoint_time: when it was written, RFC 3339.
+        lost: intents and outcomes that the log itself declares were not recorded (`gap` entries).
         quarantined: files of torn bytes that recovery set aside.
         fault: what keeps the log from being read to its end; None where nothing does.
     """
@@ -53,12 +55,13 @@ class Status:
     writers: tuple[LiveSession, ...] | None
     checkpoint_size: int | None
     checkpoint_time: str | None
+    lost: int
     quarantined: int
     fault: str | None
 
 
 def read_status(directory: str | os.PathLike[str]) -> Status:
-    """Return how the log in `directory` stands. Reads the last segment, not all of the log.
+    """Return how the log in `directory` stands. Reads every leaf, but no body.
 
     Raises:
         AuditError: there is no log, or it cannot be read.
@@ -90,11 +93,17 @@ def _status(path: Path) -> Status:
         writers=None if alive is None else tuple(_session(path, sid, first) for sid, first in alive),
         checkpoint_size=covered,
         checkpoint_time=written,
+        lost=_lost(path),
         quarantined=len(list((path / quarantine.FOLDER).glob("*"))),
         fault=None
         if tail.fault is None
         else f"{tail.fault.file.name} at offset {tail.fault.offset}: {tail.fault.reason}",
     )
+
+
+def _lost(path: Path) -> int:
+    leaves = (leaf for _, run in Walk(path).runs() for leaf in run.leaves if leaf.startswith(_GAP))
+    return sum(gap["intents"] + gap["outcomes"] for gap in map(parse, leaves))
 
 
 def _checkpoint(path: Path) -> tuple[int | None, str | None]:

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import click
 
+from veyra.audit.anchors import usual
 from veyra.audit.index import Index
+from veyra.audit.keys import Places
 from veyra.audit.search import Query, by_status
 from veyra.audit.status import Status, read_status
 from veyra.cli import show
@@ -18,19 +20,21 @@ from veyra.cli.audit.directory import directory_option
 @directory_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(*, directory: Path, as_json: bool) -> None:
-    """Say how the log stands: who writes to it, how far its checkpoint reaches, and how its attempts ended.
+    """Say how the log stands: who writes to it, how far its checkpoint reaches, how its attempts ended, what is lost.
 
-    Open are attempts under way, and those of a process that died, until the log is next opened.
+    Open are attempts under way, and those of a process that died, until the log is next opened. Lost are the intents and
+    outcomes that the log declares were not recorded: 0, unless calls were allowed to go on without a record.
 
     \b
     Example:
       veyra audit status
     """  # noqa: D301  (\b keeps the lines of the example)
     status = read_status(directory)
+    anchors = {name: point.size for name, point in usual(directory, Places()).points.items()}
     with Index.open(directory) as index:
         statuses = by_status(index, Query())
     if as_json:
-        show.record({**asdict(status), "attempts": statuses})
+        show.record({**asdict(status), "anchors": anchors, "attempts": statuses})
         return
     show.fields(
         {
@@ -39,7 +43,9 @@ def command(*, directory: Path, as_json: bool) -> None:
             "writers": _writers(status),
             "entries": f"{status.entries:,} in {status.segments:,} segments, {status.size:,} bytes",
             "checkpoint": _checkpoint(status),
+            "anchors": "; ".join(f"{name}: over {size:,} entries" for name, size in anchors.items()) or "none",
             "attempts": ", ".join(f"{number:,} {name}" for name, number in statuses.items()) or "none",
+            "lost": f"{status.lost:,}",
             "quarantined": f"{status.quarantined:,}",
         }
     )
