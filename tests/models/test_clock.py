@@ -78,6 +78,55 @@ def test_a_slow_caller_is_not_a_slow_provider() -> None:
     virtual.run(main())
 
 
+def test_a_slow_caller_leaves_the_provider_all_of_its_time() -> None:
+    """However long the caller took over an event, the next one has the whole of its limit."""
+
+    async def main() -> None:
+        clock = Clock(Timeouts(first_token=5, between_events=2, total=None))
+        await _wait(clock, 1)
+        for _ in range(3):
+            clock.content()
+            await asyncio.sleep(100)
+            await _wait(clock, 1.9)
+        clock.content()
+        await asyncio.sleep(100)
+        with pytest.raises(CallTimeoutError):
+            await _wait(clock, 2.1)
+
+    virtual.run(main())
+
+
+def test_the_total_runs_on_while_the_caller_is_busy() -> None:
+    """`total` is for the whole attempt, the caller's own time included."""
+
+    async def main() -> None:
+        clock = Clock(Timeouts(first_token=5, between_events=2, total=50))
+        await _wait(clock, 1)
+        clock.content()
+        await asyncio.sleep(100)
+        with pytest.raises(CallTimeoutError) as caught:
+            await _wait(clock, 0)
+        assert caught.value.phase == "total"
+
+    virtual.run(main())
+
+
+def test_a_task_that_outlived_a_cancellation_has_timeouts_like_any_other() -> None:
+    """A cancellation that was caught before the call is not taken for a new one: the clock's error is seen."""
+
+    async def main() -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(1)
+        with pytest.raises(CallTimeoutError):
+            await _wait(Clock(LIMITS), 100)
+        assert task.cancelling() == 1
+
+    virtual.run(main())
+
+
 def test_no_limits_no_timeout() -> None:
     """With every limit None an attempt may take any time."""
 

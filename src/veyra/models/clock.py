@@ -16,10 +16,23 @@ class Clock:
     """Cancels the task that waits inside `with clock:` when the attempt has taken too long.
 
     One timer is kept for the whole attempt and set anew only when it fires, so that an event costs two
-    assignments. Nothing outside of the `with` block is ever cancelled: a caller may take its time between events.
+    assignments. Nothing outside of the `with` block is ever cancelled, and the clock between events runs only inside of
+    it: a caller may take its time between events. The total alone runs on meanwhile.
     """
 
-    __slots__ = ("_between", "_deadline", "_end", "_expired", "_limits", "_loop", "_phase", "_timer", "_waiting")
+    __slots__ = (
+        "_between",
+        "_cancelling",
+        "_deadline",
+        "_end",
+        "_expired",
+        "_is_new",
+        "_limits",
+        "_loop",
+        "_phase",
+        "_timer",
+        "_waiting",
+    )
 
     def __init__(self, limits: Timeouts) -> None:
         self._limits = limits
@@ -30,13 +43,15 @@ class Clock:
         self._phase: Phase = "first_token"
         self._deadline: float | None = self._earliest(now, limits.first_token)
         self._waiting: asyncio.Task[object] | None = None
+        self._cancelling = 0
         self._expired = False
+        self._is_new = False
         self._timer: asyncio.TimerHandle | None = None
 
     def content(self) -> None:
-        """Note that an event with content came: the clock between events starts again."""
+        """Note that an event with content came: the clock between events starts again with the next wait."""
         self._phase = "between_events"
-        self._deadline = self._earliest(self._loop.time(), self._between)
+        self._is_new = True
 
     def stop(self) -> None:
         """End the clock; it fires no more."""
@@ -46,6 +61,10 @@ class Clock:
 
     def __enter__(self) -> None:
         self._waiting = asyncio.current_task()
+        self._cancelling = 0 if self._waiting is None else self._waiting.cancelling()
+        if self._is_new:
+            self._is_new = False
+            self._deadline = self._earliest(self._loop.time(), self._between)
         if self._deadline is not None:
             if self._loop.time() >= self._deadline:
                 self._expired = True
@@ -60,8 +79,8 @@ class Clock:
         task, self._waiting = self._waiting, None
         if not self._expired or task is None:
             return
-        others = task.uncancel()  # somebody else wants the task cancelled, too: that goes before
-        if others == 0 or kind is None or not issubclass(kind, asyncio.CancelledError):
+        is_ours = task.uncancel() <= self._cancelling  # else somebody wants the task cancelled, too: that goes before
+        if is_ours or kind is None or not issubclass(kind, asyncio.CancelledError):
             raise self._timeout() from None
 
     def _earliest(self, now: float, limit: float | None) -> float | None:
