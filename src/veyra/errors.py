@@ -33,6 +33,7 @@ quotes more of a provider's body than `EXCERPT_LIMIT` characters.
 
 from __future__ import annotations
 
+from copyreg import __newobj__  # type: ignore[attr-defined]  # makes an object without its __init__; pickle's own
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
@@ -59,6 +60,10 @@ class VeyraError(Exception):
 
     def __str__(self) -> str:
         return self.message
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Copy and pickle with every attribute, whatever the class's own arguments are: errors cross processes."""
+        return __newobj__, (type(self), *self.args), self.__dict__
 
 
 class UnknownBackendError(VeyraError, KeyError):
