@@ -142,6 +142,8 @@ class Message:
             msg = f"a message's role is one of {', '.join(ROLES)}, not {self.role!r}"
             raise InvalidRequestError(msg)
         if isinstance(self.content, str):
+            if type(self.content) is not str:  # a template's str, say, has no JSON form
+                object.__setattr__(self, "content", str.__str__(self.content))
             return
         if not isinstance(self.content, Sequence) or isinstance(self.content, bytes | bytearray):
             kind = type(self.content).__name__

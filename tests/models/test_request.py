@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from enum import IntEnum, StrEnum
 from typing import Any
 
 import pytest
@@ -125,3 +126,91 @@ def test_a_number_as_timeout_is_the_total() -> None:
     """`timeout=3` limits the whole attempt and leaves the other clocks as they are."""
     request = build_request("hi", {"timeout": 3}, stream=False)
     assert request.timeout == Timeouts(total=3.0)
+
+
+class Words(str):
+    """A str of another class, as template engines return."""
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        return "not what is in it"
+
+
+class Name(StrEnum):
+    """Names as an enumeration."""
+
+    MODEL = "m"
+
+
+class Count(IntEnum):
+    """Numbers as an enumeration."""
+
+    THREE = 3
+
+
+class Half(float):
+    """A float of another class, as numpy's."""
+
+    __slots__ = ()
+
+
+class Index:
+    """An integer that is no int, as numpy's."""
+
+    def __index__(self) -> int:
+        return 3
+
+
+class NoIndex:
+    """What has the method of an integer and is none, as numpy's bool."""
+
+    def __index__(self) -> int:
+        raise TypeError
+
+
+@pytest.mark.parametrize(
+    ("option", "given", "kept"),
+    [
+        ("model", Words("m"), "m"),
+        ("model", Name.MODEL, "m"),
+        ("system", Words("s"), "s"),
+        ("stop", Words("s"), ("s",)),
+        ("stop", [Words("s")], ("s",)),
+        ("metadata", {Words("a"): Words("b")}, {"a": "b"}),
+        ("max_tokens", Count.THREE, 3),
+        ("max_tokens", Index(), 3),
+        ("seed", Index(), 3),
+        ("temperature", Half(0.5), 0.5),
+        ("temperature", Index(), 3),
+        ("top_p", Half(0.5), 0.5),
+        ("reasoning", Index(), 3),
+        ("reasoning", Words("low"), "low"),
+    ],
+)
+def test_a_value_of_a_subclass_is_kept_as_a_plain_one(option: str, given: Any, kept: Any) -> None:
+    """What is a str, an int or a float by another class goes on as the plain value, which every format can write."""
+    found = getattr(build_request("hi", {option: given}, stream=False), option)
+    assert (found, type(found)) == (kept, type(kept))
+    inside = found.items() if isinstance(found, dict) else found if isinstance(found, tuple) else ()
+    assert all(type(text) is str for item in inside for text in (item if isinstance(item, tuple) else (item,)))
+
+
+def test_a_prompt_of_a_subclass_is_a_plain_text() -> None:
+    """A prompt from a template engine is sent as the text that it is."""
+    request = build_request(Words("hi"), {}, stream=False)
+    turns = build_request([Message("user", Words("hi"))], {}, stream=False)
+    for message in (*request.messages, *turns.messages):
+        assert (message.content, type(message.content)) == ("hi", str)
+
+
+@pytest.mark.parametrize("option", ["temperature", "timeout", "max_tokens", "seed", "reasoning", "repair"])
+@pytest.mark.parametrize("value", [10**400, NoIndex(), True])
+def test_a_number_out_of_all_bounds_is_refused_in_our_words(option: str, value: Any) -> None:
+    """A number that no float can hold, and what only looks like one, is an error of ours or is kept as the int it is."""
+    try:
+        request = build_request("hi", {option: value}, stream=False)
+    except InvalidRequestError as error:
+        assert option in str(error)  # noqa: PT017  (either way is right)
+    else:
+        assert getattr(request, option) == 10**400

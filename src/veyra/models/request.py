@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import difflib
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from operator import index
+from sys import float_info
+from typing import Any, SupportsIndex
 
 from veyra.errors import ContextLengthError, InvalidRequestError
 from veyra.schema import function_schema, json_schema
@@ -92,7 +93,7 @@ def build_embed_request(
             )
             raise InvalidRequestError(msg)
     _check_size(sum(_utf8_length(text, f"text {number}") for number, text in enumerate(several)), max_prompt_bytes)
-    return EmbedRequest(texts=tuple(several), **values)
+    return EmbedRequest(texts=tuple(map(_plain, several)), **values)
 
 
 def repaired(request: Request, answer: ModelResponse, why: str) -> Request:
@@ -130,7 +131,7 @@ def _conversation(prompt: object) -> tuple[Message, ...]:
         if not prompt.strip():
             msg = "the prompt is empty: give some text, or messages"
             raise InvalidRequestError(msg)
-        return (Message("user", prompt),)
+        return (Message("user", _plain(prompt)),)
     if isinstance(prompt, Message):
         return (prompt,)
     if not isinstance(prompt, Sequence) or isinstance(prompt, bytes | bytearray):
@@ -187,46 +188,74 @@ def _wrong(name: str, expected: str, value: object) -> InvalidRequestError:
     return InvalidRequestError(f"{name} is {expected}, not {shown[:80]}")
 
 
+def _plain(text: str) -> str:
+    """Return a str as a plain one: subclasses (a template's, an enumeration's) have no JSON form everywhere."""
+    return text if type(text) is str else str.__str__(text)
+
+
+def _whole(value: object) -> int | None:
+    """Return an integer of any type (`numpy.int64`, say) as a plain int; None for a bool and for all else."""
+    if type(value) is int:
+        return value
+    if isinstance(value, bool) or not isinstance(value, SupportsIndex):
+        return None
+    try:
+        return index(value)
+    except TypeError:  # numpy's bool and its arrays have the method and refuse
+        return None
+
+
+def _real(value: object) -> float | None:
+    """Return a finite number as a plain int or float; None for a bool, for what no float can hold, and for all else."""
+    number = float(value) if isinstance(value, float) else _whole(value)
+    return number if number is not None and abs(number) <= float_info.max else None
+
+
 def _name(name: str, value: object) -> str:
     if not isinstance(value, str) or not value.strip():
         raise _wrong(name, "a non-empty str", value)
-    return value
+    return _plain(value)
 
 
 def _text(name: str, value: object) -> str:
     if not isinstance(value, str):
         raise _wrong(name, "a str", value)
-    return value
+    return _plain(value)
 
 
 def _count(name: str, value: object) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+    number = _whole(value)
+    if number is None or number < 0:
         raise _wrong(name, "an int, 0 or more", value)
-    return value
+    return number
 
 
 def _dimensions(name: str, value: object) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+    number = _whole(value)
+    if number is None or number < 1:
         raise _wrong(name, "an int, 1 or more", value)
-    return value
+    return number
 
 
 def _integer(name: str, value: object) -> int:
-    if not isinstance(value, int) or isinstance(value, bool):
+    number = _whole(value)
+    if number is None:
         raise _wrong(name, "an int", value)
-    return value
+    return number
 
 
 def _number(name: str, value: object) -> float:
-    if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value) or value < 0:
+    number = _real(value)
+    if number is None or number < 0:
         raise _wrong(name, "a finite number, 0 or more", value)
-    return value
+    return number
 
 
 def _fraction(name: str, value: object) -> float:
-    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value <= 1:
+    number = _real(value)
+    if number is None or not 0 <= number <= 1:
         raise _wrong(name, "a number from 0 to 1", value)
-    return value
+    return number
 
 
 def _strings(name: str, value: object) -> tuple[str, ...]:
@@ -234,7 +263,7 @@ def _strings(name: str, value: object) -> tuple[str, ...]:
         value = (value,)
     if not isinstance(value, Sequence) or not all(isinstance(item, str) and item for item in value):
         raise _wrong(name, "a non-empty str or a sequence of them", value)
-    return tuple(value)
+    return tuple(map(_plain, value))
 
 
 def _tools(name: str, value: object) -> tuple[Tool, ...]:
@@ -245,24 +274,26 @@ def _tools(name: str, value: object) -> tuple[Tool, ...]:
 
 def _reasoning(name: str, value: object) -> str | int:
     if isinstance(value, str) and value in REASONING_LEVELS:
-        return value
-    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
-        return value
+        return _plain(value)
+    number = _whole(value)
+    if number is not None and number >= 0:
+        return number
     raise _wrong(name, f"one of {', '.join(REASONING_LEVELS)}, or a number of tokens", value)
 
 
 def _timeout(name: str, value: object) -> Timeouts:
     if isinstance(value, Timeouts):
         return value
-    if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value) or value <= 0:
+    seconds = _real(value)
+    if seconds is None or seconds <= 0:
         raise _wrong(name, "a number of seconds above 0, or Timeouts", value)
-    return Timeouts(total=float(value))
+    return Timeouts(total=float(seconds))
 
 
 def _metadata(name: str, value: object) -> dict[str, str]:
     if not isinstance(value, Mapping) or not all(isinstance(k, str) and isinstance(v, str) for k, v in value.items()):
         raise _wrong(name, "a mapping of str to str", value)
-    return dict(value)
+    return {_plain(key): _plain(item) for key, item in value.items()}
 
 
 def _mapping(name: str, value: object) -> dict[str, Any]:
@@ -277,9 +308,10 @@ def _output(_name: str, value: object) -> object:
 
 
 def _repair(name: str, value: object) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= MAX_REPAIRS:
+    number = _whole(value)
+    if number is None or number > MAX_REPAIRS or number < 0:
         raise _wrong(name, f"an int from 0 to {MAX_REPAIRS}", value)
-    return value
+    return number
 
 
 def _any(_name: str, value: object) -> object:
