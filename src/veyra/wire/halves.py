@@ -21,18 +21,18 @@ Named: TypeAlias = tuple[str, bytes]
 _HIGH = rb"\\u[dD][89abAB][0-9a-fA-F]{2}"
 _LOW = rb"\\u[dD][c-fC-F][0-9a-fA-F]{2}"
 _ESCAPE = re.compile(
-    rb"(?P<pair>(?:" + _HIGH + _LOW + rb")++)"
+    rb"(?P<pair>" + _HIGH + _LOW + rb")"
     rb"|(?P<left>" + _HIGH + rb')"|"(?P<right>' + _LOW + rb")"
-    rb"|(?P<lone>(?:" + _LOW + rb"|" + _HIGH + rb'(?!"|' + _LOW + rb"))++)"
-    rb"|(?:\\(?!u[dD][89a-fA-F]).)++|\\.",
+    rb"|(?P<lone>" + _LOW + rb"|" + _HIGH + rb'(?!"|' + _LOW + rb"))"
+    rb"|\\.",
     re.DOTALL,
 )
 """Every escape, read from left to right, so that `\\\\ud83d` (a backslash, then letters) and `\\"` are told apart.
 
-`left` ends its string and `right` begins it; runs of all others are read at once, which keeps no place to go back to.
+`left` ends its string and `right` begins it. One escape at a time: a run of them would keep a place to go back to for
+each, and possessive runs, which do not, are misread by Python before 3.11.4.
 """
 _REPLACEMENT = rb"\ufffd"
-_LENGTH = 6
 
 
 def mended(body: bytes) -> bytes:
@@ -98,8 +98,7 @@ def _joined(first: bytes, second: bytes) -> tuple[bytes, bytes]:
 
 
 def _replaced(match: re.Match[bytes]) -> bytes:
-    halves = match[match.lastgroup or 0]
-    return match[0].replace(halves, _REPLACEMENT * (len(halves) // _LENGTH))
+    return match[0].replace(match[match.lastgroup or 0], _REPLACEMENT)
 
 
 def _changed(body: bytes, changes: Mapping[str, Callable[[re.Match[bytes]], bytes]]) -> bytes:
