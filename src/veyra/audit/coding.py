@@ -44,9 +44,8 @@ class Packer:
         """Return the coding and the bytes to keep."""
         if not _LEAST <= len(data) <= MAX_PLAIN:
             return IDENTITY, data
-        if self._compressor is None:
-            self._compressor = _zstd().ZstdCompressor(level=_LEVEL)
-        packed = self._compressor.compress(data, self._compressor.FLUSH_FRAME)
+        compressor = self._compressor = self._compressor or _zstd().ZstdCompressor(level=_LEVEL)
+        packed = compressor.compress(data, compressor.FLUSH_FRAME)
         return (ZSTD, packed) if len(packed) <= len(data) * 7 // 8 else (IDENTITY, data)
 
 

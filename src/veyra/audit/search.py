@@ -161,7 +161,7 @@ def _bound(value: int | str) -> int | str:
 
 def _attempt(row: tuple[Any, ...]) -> AttemptRow:
     seq, ident, call, attempt, time, backend, model, status, request_id, latency, cost, error, outcome, *tokens = row
-    usage = dict(zip(TOKENS, tokens, strict=True))
+    usage: dict[str, int | None] = dict(zip(TOKENS, tokens, strict=True))
     return AttemptRow(
         seq=seq,
         id=ident,
