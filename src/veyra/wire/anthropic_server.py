@@ -23,7 +23,7 @@ from veyra.wire.anthropic_answer import NAME
 from veyra.wire.anthropic_reply import MessageStreamReply, MessageWholeReply, refusal
 from veyra.wire.base import Encoder, Flags, Refusal, ServerDialect, Stamp
 from veyra.wire.calls import parse
-from veyra.wire.intake import Fields, Mirror, data, declared, number, wrong
+from veyra.wire.intake import Fields, Mirror, Turn, data, declared, number, wrong
 
 _MIRROR = Mirror(Anthropic(), Flags(provider=NAME))
 
@@ -38,7 +38,7 @@ class AnthropicServer(ServerDialect):
         """Return what a messages request asks for; see `ServerDialect.request`."""
         fields = Fields(body)
         model, limit = fields.need("model", str), fields.need("max_tokens", int)
-        turns = tuple(_message(turn) for turn in fields.objects("messages"))
+        turns = _MIRROR.turns([_turn(turn) for turn in fields.objects("messages")])
         if not turns:
             raise wrong(fields.place("messages"), "at least one message is required")
         texts = _system(fields)
@@ -82,7 +82,7 @@ def _system(fields: Fields) -> list[str]:
     return [block.need("text", str) for block in fields.objects("system")]
 
 
-def _message(turn: Fields) -> Message:
+def _turn(turn: Fields) -> Turn:
     came = turn.value()
     unknown = sorted(came.keys() - {"role", "content"})
     if unknown:
@@ -91,12 +91,12 @@ def _message(turn: Fields) -> Message:
     if turn.is_text("content"):
         text = turn.need("content", str)
         native = [msgspec.json.encode({"type": "text", "text": text})]
-        return _MIRROR.turn(Message(_role(turn, role), text), [came], native)
+        return Turn(Message(_role(turn, role), text), [came], native)
     blocks = turn.objects("content")
     parts = [part for block in blocks for part in _parts(block)]
     results = role == "user" and parts and all(isinstance(part, ToolResult) for part in parts)
     message = Message("tool" if results else _role(turn, role), parts)
-    return _MIRROR.turn(message, [came], [block.raw for block in blocks])
+    return Turn(message, [came], [block.raw for block in blocks])
 
 
 def _role(turn: Fields, role: str) -> Role:

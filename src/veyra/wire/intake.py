@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 from base64 import b64decode
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -201,34 +201,53 @@ def openai_cache(fields: Fields) -> bool | str | None:
 
 
 @dataclass(frozen=True, slots=True)
+class Turn:
+    """A turn of a conversation, as it came and as we say it.
+
+    Attributes:
+        message: what our words say of it.
+        came: it as plain values: what the client half should write for the message, mostly one object.
+        native: the blocks to keep where it writes something else, as JSON.
+    """
+
+    message: Message
+    came: Sequence[dict[str, Any]]
+    native: Sequence[bytes]
+
+
+@dataclass(frozen=True, slots=True)
 class Mirror:
     """A dialect's client half, which shows what our words say of a request.
 
     Attributes:
         dialect: the client half.
         flags: how it is to speak, so that it can write what came.
-        turns: the field that holds the conversation.
+        turns_field: the field that holds the conversation.
     """
 
     dialect: Dialect
     flags: Flags
-    turns: str = "messages"
+    turns_field: str = "messages"
 
-    def turn(self, message: Message, came: list[dict[str, Any]], native: Iterable[bytes]) -> Message:
-        """Return a message, with its native form where the client half would not write what came.
+    def turns(self, turns: Sequence[Turn]) -> tuple[Message, ...]:
+        """Return the messages, each with its native form where the client half would not write what came."""
+        messages = tuple(turn.message for turn in turns)
+        if self._writes(messages, [item for turn in turns for item in turn.came]):
+            return messages
+        return tuple(self._turn(turn) for turn in turns)
 
-        Args:
-            message: what our words say of a turn.
-            came: the turn as plain values: what the client half should write for the message, mostly one object.
-            native: the blocks to keep otherwise, as JSON.
-        """
+    def _turn(self, turn: Turn) -> Message:
+        if self._writes((turn.message,), turn.came):
+            return turn.message
+        return replace(turn.message, native=tuple(Opaque(self.dialect.name, raw) for raw in turn.native))
+
+    def _writes(self, messages: tuple[Message, ...], came: Sequence[object]) -> bool:
+        """Say whether the client half writes for messages what came."""
         try:
-            said = self.said(Request(prompt="", messages=(message,), model=""))[self.turns]
-        except InvalidRequestError:  # it holds something that only the native form says
-            said = []
-        if said == came:
-            return message
-        return replace(message, native=tuple(Opaque(self.dialect.name, raw) for raw in native))
+            said = self.said(Request(prompt="", messages=messages, model=""))
+        except InvalidRequestError:  # they hold something that only a native form says
+            return False
+        return bool(said[self.turns_field] == came)
 
     def rest(self, request: Request, fields: Fields, *, always: Iterable[str] = ()) -> Request:
         """Return a request with everything in `extra` that the client half would not write as it came.
@@ -247,7 +266,7 @@ class Mirror:
         extra = {
             name: value
             for name, value in fields.value().items()
-            if name not in _IN_WORDS and name != self.turns and (name in always or said.get(name) != value)
+            if name not in _IN_WORDS and name != self.turns_field and (name in always or said.get(name) != value)
         }
         return replace(request, extra=extra)
 

@@ -17,7 +17,7 @@ from veyra.errors import VeyraError
 from veyra.types import Media, Message, Part, Reasoning, Request, Role, Text, ToolCall, ToolResult
 from veyra.wire.base import Encoder, Flags, Refusal, ServerDialect, Stamp
 from veyra.wire.calls import parse
-from veyra.wire.intake import Fields, Mirror, data, declared, number, strings, wrong
+from veyra.wire.intake import Fields, Mirror, Turn, data, declared, number, strings, wrong
 from veyra.wire.ollama import LEVELS, Ollama
 from veyra.wire.ollama_answer import NAME
 from veyra.wire.ollama_reply import ChatStreamReply, ChatWholeReply, refusal
@@ -37,7 +37,7 @@ class OllamaServer(ServerDialect):
         model = fields.need("model", str)
         turns = fields.objects("messages")
         system = _system(turns[0]) if turns else None
-        messages = tuple(_message(turn) for turn in (turns if system is None else turns[1:]))
+        messages = _MIRROR.turns([_turn(turn) for turn in (turns if system is None else turns[1:])])
         stream = fields.take("stream", bool)
         options = fields.object("options") if fields.has("options") else Fields(b"{}", fields.place("options"))
         tools = fields.objects("tools")
@@ -78,12 +78,16 @@ def _system(turn: Fields) -> str | None:
     return None
 
 
+def _turn(turn: Fields) -> Turn:
+    return Turn(_message(turn), [turn.value()], [turn.raw])
+
+
 def _message(turn: Fields) -> Message:
     role = _role(turn)
     text = turn.take("content", str) or ""
     if role == "tool":
         result = ToolResult(turn.take("tool_call_id", str) or "", text, turn.take("tool_name", str))
-        return _MIRROR.turn(Message("tool", (result,)), [turn.value()], (turn.raw,))
+        return Message("tool", (result,))
     parts: list[Part] = []
     if turn.has("thinking"):
         parts.append(Reasoning(turn.need("thinking", str)))
@@ -93,7 +97,7 @@ def _message(turn: Fields) -> Message:
     parts += [Media(kind="image", data=data(image, turn.place("images"))) for image in images]
     parts += [_call(call) for call in turn.objects("tool_calls")]
     plain = all(isinstance(part, Text) for part in parts)
-    return _MIRROR.turn(Message(role, text if plain else parts), [turn.value()], (turn.raw,))
+    return Message(role, text if plain else parts)
 
 
 def _role(turn: Fields) -> Role:

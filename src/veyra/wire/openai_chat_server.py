@@ -18,7 +18,7 @@ from veyra.errors import VeyraError
 from veyra.types import Media, Message, Opaque, Part, Reasoning, Request, Text, Tool, ToolCall, ToolResult
 from veyra.wire.base import Encoder, Flags, Refusal, ServerDialect, Stamp
 from veyra.wire.calls import parse
-from veyra.wire.intake import Fields, Mirror, data, declared, linked, number, openai_cache, strings, wrong
+from veyra.wire.intake import Fields, Mirror, Turn, data, declared, linked, number, openai_cache, strings, wrong
 from veyra.wire.openai_chat import EFFORTS, OpenAIChat
 from veyra.wire.openai_chat_answer import NAME
 from veyra.wire.openai_chat_reply import ChatStreamReply, ChatWholeReply, refusal
@@ -42,7 +42,7 @@ class OpenAIChatServer(ServerDialect):
         if not turns:
             raise wrong(fields.place("messages"), "at least one message is required")
         system = _system(turns[0])
-        messages = tuple(_message(turn, mirror) for turn in (turns if system is None else turns[1:]))
+        messages = mirror.turns([_turn(turn, mirror.flags) for turn in (turns if system is None else turns[1:])])
         tools = tuple(tool for entry in fields.objects("tools") if (tool := _tool(entry)) is not None)
         effort = fields.take("reasoning_effort", str)
         request = Request(
@@ -89,12 +89,12 @@ def _system(turn: Fields) -> str | None:
     return None
 
 
-def _message(turn: Fields, mirror: Mirror) -> Message:
+def _turn(turn: Fields, flags: Flags) -> Turn:
     came = turn.value()
     match turn.need("role", str):
         case "system" | "developer":
             message = Message("system", _content(turn))
-            came["role"] = mirror.flags.system_role
+            came["role"] = flags.system_role
         case "user":
             message = Message("user", _content(turn))
         case "assistant":
@@ -104,7 +104,7 @@ def _message(turn: Fields, mirror: Mirror) -> Message:
             message = Message("tool", _result(turn))
         case role:
             raise wrong(turn.place("role"), f"unknown role {role!r}")
-    return mirror.turn(message, [came], (turn.raw,))
+    return Turn(message, [came], [turn.raw])
 
 
 def _content(turn: Fields) -> str | tuple[Part, ...]:

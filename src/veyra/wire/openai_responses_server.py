@@ -31,13 +31,13 @@ from veyra.types import (
 )
 from veyra.wire.base import Encoder, Flags, Refusal, ServerDialect, Stamp
 from veyra.wire.calls import parse
-from veyra.wire.intake import Fields, Mirror, declared, linked, number, openai_cache, wrong
+from veyra.wire.intake import Fields, Mirror, Turn, declared, linked, number, openai_cache, wrong
 from veyra.wire.openai_chat_reply import refusal
 from veyra.wire.openai_responses import EFFORTS, OpenAIResponses
 from veyra.wire.openai_responses_answer import NAME
 from veyra.wire.openai_responses_reply import ResponseStreamReply, ResponseWholeReply
 
-_MIRROR = Mirror(OpenAIResponses(), Flags(provider=NAME, prompt_cache_options=True), turns="input")
+_MIRROR = Mirror(OpenAIResponses(), Flags(provider=NAME, prompt_cache_options=True), turns_field="input")
 _MEDIA: Mapping[str, tuple[MediaKind, str]] = {
     "input_image": ("image", "image_url"),
     "input_file": ("document", "file_data"),
@@ -96,14 +96,14 @@ def _messages(fields: Fields) -> tuple[Message, ...]:
     items = fields.objects("input")
     if not items and not any(fields.has(name) for name in _ELSEWHERE):
         raise wrong(fields.place("input"), "at least one item is required")
-    turns: list[Message] = []
-    for (role, joins), group in groupby(enumerate(items), lambda pair: _turn(*pair)):
+    turns: list[Turn] = []
+    for (role, joins), group in groupby(enumerate(items), lambda pair: _whose(*pair)):
         own = [item for _, item in group]
-        turns.append(_MIRROR.turn(_message(role, own, joined=joins is None), *_native(own)))
-    return tuple(turns)
+        turns.append(Turn(_message(role, own, joined=joins is None), *_native(own)))
+    return _MIRROR.turns(turns)
 
 
-def _turn(number: int, item: Fields) -> tuple[Role, int | None]:
+def _whose(number: int, item: Fields) -> tuple[Role, int | None]:
     """Return whose an item is, and, where it makes a turn of its own, its number."""
     kind = _kind(item)
     if kind.endswith("_output"):
