@@ -1,23 +1,54 @@
 """A program to be faulted: it opens a log that wants recovery, records calls, rolls segments, and closes.
 
-Arguments: the directory with `log`, `key` and `heads`, the number of a connected socket, the number of calls, and the size
-at which segments roll. It says
-`ready`, and begins when it reads a byte. What the provider sees and what callers get goes to the socket by `send`, which
-no fault touches: `s INTENT` (the provider has the request), `a OUTCOME` (a caller has the answer).
+Arguments: the directory with `log`, `key`, `heads` and `spool`, the number of a connected socket, the number of calls, the
+size at which segments roll, and the policy. It says `ready`, and begins when it reads a byte. What the provider sees and what
+callers get goes to the socket by `send`, which no fault touches: `s INTENT` (the provider has the request), `a OUTCOME` (a
+caller has the answer).
+
+Under the policy `spool` the log's disk fails for every other call, so that entries go to the second place and back.
 """
 
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 import socket
 import sys
 from pathlib import Path
+from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric import ed25519  # noqa: F401  (loaded before the faults begin)
 
 from audit.recording import answer, ask
-from veyra.audit import AuditLog, store
+from veyra.audit import AuditLog, recorder, store
 from veyra.errors import AuditError
+
+
+class Disk:
+    """The disk under the log, which fails while it is told to."""
+
+    def __init__(self, directory: Path) -> None:
+        self.fails = False
+        for name in ("_open", "append", "sync"):
+            setattr(store.Store, name, self._failing(getattr(store.Store, name), directory))
+
+    def _failing(self, real: Any, directory: Path) -> Any:
+        def act(opened: store.Store, *arguments: Any) -> Any:
+            if self.fails and opened._directory == directory:
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+            return real(opened, *arguments)
+
+        return act
+
+
+def opened(place: Path, policy: str) -> AuditLog:
+    """Return the log, not opened yet, with the second place where that is the policy."""
+    if policy == "spool":
+        return AuditLog(
+            place / "log", key=place / "key", heads=place / "heads", on_failure="spool", spool=place / "spool"
+        )
+    return AuditLog(place / "log", key=place / "key", heads=place / "heads")
 
 
 async def call(log: AuditLog, provider: socket.socket, number: int) -> None:
@@ -34,11 +65,14 @@ async def call(log: AuditLog, provider: socket.socket, number: int) -> None:
     provider.send(f"a {outcome.id}\n".encode())
 
 
-async def record(place: Path, provider: socket.socket, calls: int) -> None:
+async def record(place: Path, provider: socket.socket, calls: int, policy: str) -> None:
     """Make calls one by one and side by side, in two sessions."""
-    for _ in range(2):
-        log = AuditLog(place / "log", key=place / "key", heads=place / "heads")
+    disk = Disk(place / "log") if policy == "spool" else None
+    for session in range(2):
+        log = opened(place, policy)
         for number in range(calls):
+            if disk is not None:
+                disk.fails = (number + session) % 2 == 1
             await call(log, provider, number)
         await asyncio.gather(*(call(log, provider, 100 + number) for number in range(4)))
         await log.aclose()
@@ -47,6 +81,7 @@ async def record(place: Path, provider: socket.socket, calls: int) -> None:
 if __name__ == "__main__":
     with socket.socket(fileno=int(sys.argv[2])) as provider:
         store.SEGMENT_SIZE = int(sys.argv[4])  # type: ignore[misc]  # smaller than is usual
+        recorder._RETRY_SECONDS = 0.0  # type: ignore[misc]
         provider.send(b"ready")
         provider.recv(1)
-        asyncio.run(record(Path(sys.argv[1]), provider, int(sys.argv[3])))
+        asyncio.run(record(Path(sys.argv[1]), provider, int(sys.argv[3]), sys.argv[5]))

@@ -6,7 +6,8 @@ After each fault the next program opens the log, and then:
 
 - every request that the provider saw has an intent, and every answer that a caller got has an outcome `ok`;
 - every intent has exactly one outcome;
-- the log verifies, bodies and signature and all, and against what was signed last.
+- the log verifies, bodies and signature and all, and against what was signed last;
+- nothing is left in the second place (in the runs that have one).
 """
 
 from __future__ import annotations
@@ -23,14 +24,19 @@ from pathlib import Path
 
 import pytest
 
+from audit.faults.driver import opened
 from audit.recording import ask, die, pair
 from veyra.audit import AuditLog, custody, read_entries, segment, verify
 from veyra.audit.anchors import usual
 from veyra.audit.keys import Places
+from veyra.audit.spool import left_in
 
 STRACE = shutil.which("strace")
 TESTS = Path(__file__).parents[2]
-CALLS = ("openat", "write", "pwrite64", "fdatasync", "fsync", "rename", "renameat2", "flock", "close", "ftruncate")
+CALLS = (
+    *("openat", "write", "pwrite64", "fdatasync", "fsync", "rename", "renameat2"),
+    *("flock", "close", "ftruncate", "unlink", "unlinkat", "rmdir", "mkdir"),
+)
 FAULTS = ("signal=KILL", "error=EIO")
 MAX_POINTS = 600
 
@@ -73,12 +79,12 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
-def faulted(place: Path, call: str, fault: str, when: int, calls: int = 2) -> Run:
+def faulted(place: Path, policy: str, call: str, fault: str, when: int) -> Run:
     """Run the program while its system call `call` meets `fault` at the use number `when` in a thread."""
     assert STRACE is not None
     ours, theirs = socket.socketpair()
     trace = place / "trace"
-    command = [sys.executable, "-B", "-m", "audit.faults.driver", str(place), str(theirs.fileno()), str(calls), "5000"]
+    command = [sys.executable, "-B", "-m", "audit.faults.driver", str(place), str(theirs.fileno()), "3", "5000", policy]
     with ours, subprocess.Popen(command, cwd=TESTS, pass_fds=[theirs.fileno()], stderr=subprocess.PIPE) as program:
         theirs.close()
         assert ours.recv(5) == b"ready"
@@ -99,9 +105,9 @@ def faulted(place: Path, call: str, fault: str, when: int, calls: int = 2) -> Ru
     return Run(struck, frozenset(sent), frozenset(answered))
 
 
-async def check(place: Path, run: Run) -> None:
+async def check(place: Path, policy: str, run: Run) -> None:
     """Open the log as the next program does, and see that nothing is lost."""
-    log = AuditLog(place / "log", key=place / "key", heads=place / "heads")
+    log = opened(place, policy)
     await pair(log, "next")
     await log.aclose()
     leaves = [entry.leaf for entry in read_entries(place / "log")]
@@ -114,16 +120,17 @@ async def check(place: Path, run: Run) -> None:
     assert report.ok, report.problems
     assert report.signed_by is not None
     assert report.open == 0
+    assert not left_in(place / "spool")
 
 
-async def campaign(template: Path, tmp_path: Path, call: str, fault: str, points: range) -> int:
+async def campaign(template: Path, tmp_path: Path, policy: str, call: str, fault: str, points: range) -> int:
     """Try points until the run is over before the fault would strike; return how many there were."""
     tried = 0
     for when in points:
         place = tmp_path / str(when)
         shutil.copytree(template, place)
-        run = faulted(place, call, fault, when)
-        await check(place, run)
+        run = faulted(place, policy, call, fault, when)
+        await check(place, policy, run)
         shutil.rmtree(place)
         if not run.struck:
             break
@@ -133,17 +140,23 @@ async def campaign(template: Path, tmp_path: Path, call: str, fault: str, points
 
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize(("call", "when"), [("openat", 9), ("write", 5), ("fdatasync", 4), ("rename", 3), ("flock", 8)])
-async def test_a_fault_loses_nothing(template: Path, tmp_path: Path, call: str, fault: str, when: int) -> None:
+@pytest.mark.parametrize("policy", ["fail_closed", "spool"])
+async def test_a_fault_loses_nothing(
+    template: Path, tmp_path: Path, policy: str, call: str, fault: str, when: int
+) -> None:
     """A sample of the points: one use of each of some system calls."""
-    assert await campaign(template, tmp_path, call, fault, range(when, when + 1)) == 1
+    assert await campaign(template, tmp_path, policy, call, fault, range(when, when + 1)) == 1
 
 
 @pytest.mark.long
 @pytest.mark.timeout(590)
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize("call", CALLS)
-async def test_no_fault_at_any_point_loses_anything(template: Path, tmp_path: Path, call: str, fault: str) -> None:
+@pytest.mark.parametrize("policy", ["fail_closed", "spool"])
+async def test_no_fault_at_any_point_loses_anything(
+    template: Path, tmp_path: Path, policy: str, call: str, fault: str
+) -> None:
     """Every use of every system call that durability rests on, from opening to closing."""
-    points = await campaign(template, tmp_path, call, fault, range(1, MAX_POINTS))
+    points = await campaign(template, tmp_path, policy, call, fault, range(1, MAX_POINTS))
     assert points < MAX_POINTS - 1, "there are more points than were tried"
-    print(f"{call} {fault}: {points} points, lost = 0")
+    print(f"{policy} {call} {fault}: {points} points, lost = 0")

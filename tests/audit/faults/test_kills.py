@@ -34,6 +34,7 @@ class Caller:
             str(theirs.fileno()),
             "100000",
             "200000",
+            "fail_closed",
         ]
         self._process = subprocess.Popen(command, cwd=TESTS, pass_fds=[theirs.fileno()])
         theirs.close()
