@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from audit.recording import ask, filled, pair
 from audit.signing import lay_down, opened, places, signed
-from veyra.audit import AuditLog, anchors, checkpoint, custody, keys, read_entries, saved, signer, verify
+from veyra.audit import AuditLog, anchors, checkpoint, custody, keys, read_entries, saved, segment, signer, verify
 from veyra.audit.checkpoint import Checkpoint
 from veyra.audit.cursor import Cursor
 from veyra.audit.entry import ROLLED_BACK, ROTATED
+from veyra.audit.frame import Scan
 from veyra.audit.keys import Places, SigningKey
 from veyra.audit.signer import Signer
 from veyra.audit.tree import Tree, leaf_hash
@@ -330,3 +332,34 @@ def test_a_cursor_needs_a_segment_to_begin_in(tmp_path: Path) -> None:
     (tmp_path / "seg" / "00000000.vseg").write_bytes(b"x")
     with pytest.raises(AuditCorruptError, match="segment 0"):
         Cursor(tmp_path, 0)
+
+
+@pytest.mark.parametrize(
+    ("start", "reason"), [(6, "does not go on"), (8, "does not go on"), (10, "begins at entry 10")]
+)
+def test_a_cursor_refuses_segments_that_do_not_go_on_from_one_another(tmp_path: Path, start: int, reason: str) -> None:
+    """A segment written again must hold what was read before, one that begins later leaves a gap, and hashes must fit."""
+    key = SigningKey.generate("a")
+    lay_down(tmp_path / "log", 20, key, starts=(8, 14))
+    lay_down(tmp_path / "other", 20, key, starts=(start, 14))
+    cursor = Cursor(tmp_path / "log", 0)
+    cursor.advance(8)
+    shutil.copyfile(segment.path(tmp_path / "other", 1), segment.path(tmp_path / "log", 1))
+    with pytest.raises(AuditCorruptError, match=reason):
+        cursor.advance(20)
+
+
+def test_a_cursor_follows_a_segment_that_was_written_again(tmp_path: Path) -> None:
+    """Where a new segment repeats the end of the one before, the cursor takes the same entries once."""
+    lay_down(tmp_path, 20, SigningKey.generate("a"))
+    root = Cursor(tmp_path, 0).advance(20).root()
+    frames = segment.path(tmp_path, 0).read_bytes()
+    cursor = Cursor(tmp_path, 0)
+    peaks = cursor.advance(12).copy().peaks
+    with segment.opened(segment.path(tmp_path, 0)) as fd:
+        head, begin = segment.read(fd)
+        offset = next(frame.offset for frame in Scan(fd, begin, len(frames), 0) if frame.seq == 12)
+    again = replace(head, index=1, first=12, peaks=peaks)
+    segment.path(tmp_path, 1).write_bytes(segment.encode(again) + frames[offset:])
+    cursor.advance(15)
+    assert cursor.advance(20).root() == root

@@ -82,7 +82,6 @@ def rotate(directory: Path, places: Places) -> tuple[Key, Key]:
         old = found[-1]
         new = found[0] if len(found) > 1 else SigningKey.generate(old.verifier.name)
         keys.write(hand.key_file, new, old)
-        desk.sign(hand)
         names = old.verifier.text, new.verifier.text
         handover = key_rotated(old=names[0], new=names[1], signature=old.sign(handover_text(origin, *names)))
         desk.record([session_open(pid=os.getpid(), mode=MODE, key=names[0]), handover, session_close()])
