@@ -121,6 +121,24 @@ def test_a_loop_closed_by_hand_without_aclose_does_no_harm(caplog: pytest.LogCap
     assert caplog.messages == []
 
 
+@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
+def test_requests_that_begin_together_after_a_loop_was_closed_by_hand_share_a_session() -> None:
+    """Letting go of an older loop's session does not let the new loop's requests make a session each."""
+    transport = HttpTransport()
+
+    async def sessions() -> int:
+        found = await asyncio.gather(*(transport._session() for _ in range(5)))
+        return len({id(session) for session in found})
+
+    with in_thread(Loopback(lambda _: reply(body=b"ok"))) as server:
+        loop = asyncio.new_event_loop()
+        assert loop.run_until_complete(_ask(transport, server)) == b"ok"
+        loop.close()
+        assert asyncio.run(sessions()) == 1
+        gc.collect()
+    assert transport._held == {}
+
+
 async def test_the_transport_works_again_after_aclose() -> None:
     """`aclose` closes what is kept, may be called twice, and is no end."""
     transport = HttpTransport()

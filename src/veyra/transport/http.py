@@ -145,11 +145,12 @@ class HttpTransport(Transport):
         loop = asyncio.get_running_loop()
         held = self._held.get(loop)
         if held is None:
-            for other, left in list(self._held.items()):
-                if other.is_closed():
-                    await left.lifetime.aclose()
             lifetime = _session_lifetime(lambda: self._held.pop(loop, None))
             held = self._held[loop] = _Held(await anext(lifetime), lifetime)
+            for other in [other for other in list(self._held) if other.is_closed()]:
+                left = self._held.pop(other, None)  # another thread may be at it, too
+                if left is not None:
+                    await left.lifetime.aclose()
         return held.session
 
 
