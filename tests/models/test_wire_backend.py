@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
+from threading import Barrier
 from typing import Any, Literal
 
 import pytest
@@ -32,6 +34,8 @@ from veyra.errors import (
 from veyra.models.endpoints import ENDPOINTS, Endpoint
 from veyra.models.gate import Gate
 from veyra.models.request import build_request
+from veyra.models.wire import WireBackend
+from veyra.transport import http
 from veyra.transport.script import Answer, NoConnection, Refuse, Reset, ScriptedTransport, Stall, Step
 from veyra.types import Message, TextDelta, Timeouts
 
@@ -247,6 +251,58 @@ async def test_every_failure_is_an_error_of_ours(
     assert transport.is_open == 0
     if isinstance(step, Answer) and step.status >= 400:
         assert error.status == step.status
+
+
+@pytest.mark.parametrize("end", ["cut", "stall"])
+@pytest.mark.parametrize("stream", [False, True])
+def test_the_status_of_a_failure_counts_whatever_comes_of_its_body(end: Literal["cut", "stall"], stream: bool) -> None:
+    """A refusal whose body breaks off or does not come is that refusal, not a cut answer to try again."""
+    step = Answer(status=401, headers=JSON, chunks=[b'{"error":{"mess'], end=end)
+    backend, transport, log = _backend("openai", step)
+
+    async def ask() -> float:
+        with pytest.raises(AuthenticationError) as caught:
+            if stream:
+                async with backend.stream("Hi") as reply:
+                    await anext(aiter(reply))
+            else:
+                await backend.generate("Hi")
+        assert not caught.value.retryable
+        assert not caught.value.ambiguous
+        return asyncio.get_running_loop().time()
+
+    assert virtual.run(ask()) <= 10
+    assert _status(log) == ["error"]
+    assert transport.is_open == 0
+
+
+def test_a_server_that_says_nothing_is_not_healthy() -> None:
+    """A health check of a server that takes requests and does not answer ends, and says no."""
+    backend, transport, _ = _backend("openai", Stall())
+
+    async def ask() -> float:
+        assert await backend.health_check() is False
+        return asyncio.get_running_loop().time()
+
+    assert virtual.run(ask()) <= 10
+    assert transport.is_open == 0
+
+
+def test_threads_that_begin_together_share_one_transport(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many threads make the first call at once, they use one transport, which is the one that is closed."""
+    together = Barrier(8)
+
+    class Made(http.HttpTransport):
+        def __init__(self, **options: Any) -> None:
+            super().__init__(**options)
+            together.wait()
+
+    monkeypatch.setattr(http, "HttpTransport", Made)
+    backend = get_backend("openai", model="m", api_key=KEY, audit="off").backend
+    assert isinstance(backend, WireBackend)
+    with ThreadPoolExecutor(8) as threads:
+        found = {future.result() for future in [threads.submit(backend._connection) for _ in range(8)]}
+    assert found == {backend._connection()}
 
 
 async def test_retry_after_is_handed_on() -> None:

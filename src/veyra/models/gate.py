@@ -58,6 +58,7 @@ from veyra.types import (
 DEFAULT_TIMEOUTS = Timeouts()
 _END: Any = object()
 """Stands for the end of a backend's events."""
+HEALTH_TIMEOUTS = Timeouts(first_token=None, between_events=None, total=10.0)
 LIST_TIMEOUTS = Timeouts(first_token=None, between_events=None, total=60.0)
 """For a list of models, all of its pages."""
 
@@ -400,11 +401,18 @@ class Gate(BaseModelBackend):
             clock.stop()
 
     async def health_check(self) -> bool:
-        """Say whether the backend could serve a call now; costs nothing, is not recorded, raises nothing."""
+        """Say whether the backend could serve a call now; costs nothing, is not recorded, raises nothing.
+
+        A backend that has not said so within 10 seconds could not.
+        """
+        clock = Clock(HEALTH_TIMEOUTS)
         try:
-            return bool(await self.backend.health_check())
+            with clock:
+                return bool(await self.backend.health_check())
         except Exception:  # noqa: BLE001  (the contract: a backend whose check fails, in whatever way, is not healthy)
             return False
+        finally:
+            clock.stop()
 
     async def aclose(self) -> None:
         """Close the backend's connections; the log stays open for others and is closed at exit."""

@@ -9,11 +9,12 @@ from dataclasses import replace
 from functools import lru_cache
 from importlib import import_module
 from os import PathLike
+from threading import Lock
 from typing import Any, TypeVar
 from urllib.parse import SplitResult, urlsplit
 
 from veyra import environ
-from veyra.errors import AuthenticationError, InvalidRequestError, ProviderError
+from veyra.errors import AuthenticationError, IncompleteStreamError, InvalidRequestError, ProviderError
 from veyra.models.adapt import OnUnsupported, adapt
 from veyra.models.base import Exchange
 from veyra.models.endpoints import Api, Endpoint
@@ -43,6 +44,7 @@ _T = TypeVar("_T")
 FAILURE_BODY_LIMIT = 1024 * 1024
 """Bytes of an error's body that are read at most."""
 
+_FAILURE_SECONDS = 10.0
 _DRAIN_SECONDS = 0.1
 _DRAIN_BYTES = 64 * 1024
 _HEALTH_TIMEOUT = 5.0
@@ -101,6 +103,7 @@ class WireBackend(EventBackend):
         self._on_unsupported: OnUnsupported = on_unsupported
         self._known = lru_cache(maxsize=128)(self._look_up)
         self._transport = transport
+        self._making = Lock()
         self._ca_file = ca_file
         self._client_cert = client_cert
         self._client_key = client_key
@@ -308,21 +311,26 @@ class WireBackend(EventBackend):
         return ToolAnswer(decoder) if by_tool(request, self._known(request.model)[1]) else decoder
 
     async def _failure(self, incoming: Incoming, exchange: Exchange) -> ProviderError:
+        """Return the error that an answer tells; its status counts, even where the rest breaks off or does not come."""
         size = 0
-        async for data in incoming.chunks():
-            exchange.received(data)
-            size += len(data)
-            if size > FAILURE_BODY_LIMIT:
-                break
+        with suppress(IncompleteStreamError, TimeoutError):
+            async with asyncio.timeout(_FAILURE_SECONDS):
+                async for data in incoming.chunks():
+                    exchange.received(data)
+                    size += len(data)
+                    if size > FAILURE_BODY_LIMIT:
+                        break
         return self._dialect.failure(incoming.head, b"".join(exchange.body), self._flags)
 
     def _connection(self) -> Transport:
         if self._transport is None:
             from veyra.transport.http import HttpTransport  # noqa: PLC0415  (loads the HTTP library: not before it is used)
 
-            self._transport = HttpTransport(
+            made = HttpTransport(
                 ca_file=self._ca_file, client_cert=self._client_cert, client_key=self._client_key, proxy=self._proxy
             )
+            with self._making:  # where threads begin together all use the first; the others hold nothing yet
+                self._transport = self._transport or made
         return self._transport
 
     def _look_up(self, model: str) -> tuple[ModelFacts, Flags]:
