@@ -154,6 +154,8 @@ class Signer:
             fcntl.flock(fd, fcntl.LOCK_EX)
             yield
         finally:
+            with contextlib.suppress(OSError):  # closing gives it up, too
+                fcntl.flock(fd, fcntl.LOCK_UN)
             os.close(fd)
 
     def _refuse(self, what: str) -> NoReturn:
