@@ -246,3 +246,63 @@ async def test_the_mode_comes_from_the_environment(tmp_path: Path, monkeypatch: 
     monkeypatch.setenv("VEYRA_AUDIT_MODE", "loose")
     with pytest.raises(InvalidRequestError, match="strict, ordered, async"):
         get_backend("mock", audit=tmp_path)
+
+
+class NeedsToken(Echo):
+    """A backend that cannot be made without an option."""
+
+    def __init__(self, token: str) -> None:
+        super().__init__()
+        self.token = token
+
+
+def test_an_option_that_a_backend_needs_is_asked_for() -> None:
+    """A backend whose options are not complete is an error of ours that names what is missing."""
+    register_backend("needs", NeedsToken)
+    with pytest.raises(InvalidRequestError, match="'needs': missing a required argument: 'token'"):
+        get_backend("needs", audit="off")
+    assert get_backend("needs", audit="off", token="t").name == "echo"
+
+
+def test_an_empty_container_that_can_be_called_is_a_factory() -> None:
+    """What counts is that a factory can be called, not what it is worth as a condition."""
+
+    class Factory(dict[str, Any]):
+        def __call__(self) -> Echo:
+            return Echo()
+
+    register_backend("empty", Factory())
+    assert isinstance(get_backend("empty", audit="off").backend, Echo)
+
+
+async def test_a_factory_may_ask_get_backend_itself() -> None:
+    """A name for a backend with settings is recorded once, where its caller says."""
+    inner = AuditLog.memory()
+    register_backend("ours", lambda: get_backend("mock", replies="hello", audit=inner))
+    outer = AuditLog.memory()
+    response = await get_backend("ours", audit=outer).generate("hi")
+    assert response.content == "hello"
+    assert [len(list(log.attempts())) for log in (outer, inner)] == [1, 0]
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        (["openai"], {"api_key": "k"}),
+        ("mock", {"max_prompt_bytes": "8"}),
+        ("mock", {"max_prompt_bytes": -1}),
+        ("openai", {"on_unsupported": "ignore"}),
+    ],
+)
+def test_what_get_backend_cannot_take_is_an_error_of_ours(name: Any, options: Any) -> None:
+    """A name or a setting of the wrong kind is told at once, in our words."""
+    with pytest.raises(VeyraError):
+        get_backend(name, audit="off", **options)
+
+
+async def test_the_model_of_a_backend_is_checked_like_that_of_a_call() -> None:
+    """A default is an option like any other: of the wrong type it is refused, by another class it is kept plain."""
+    with pytest.raises(InvalidRequestError, match="model is a non-empty str, not 5"):
+        await get_backend("mock", model=5, audit="off").generate("hi")
+    with pytest.raises(InvalidRequestError, match="model is a non-empty str, not 5"):
+        await get_backend("mock", model=5, audit="off").embed("hi")

@@ -46,16 +46,21 @@ def get_backend(name: str, *, audit: Audit = None, max_prompt_bytes: int = MAX_P
 
     Raises:
         UnknownBackendError: nothing has that name; the message lists the names nearest to it.
-        InvalidRequestError: the backend does not take one of the options, `audit` is of another type, or
-            `VEYRA_AUDIT_MODE` names no mode.
+        InvalidRequestError: the backend does not take one of the options or needs another, `audit` or `max_prompt_bytes`
+            is of another type, or `VEYRA_AUDIT_MODE` names no mode.
     """
     key = options.get("api_key")
-    if isinstance(key, str) and name in ENDPOINTS and name not in _registered:
+    if isinstance(key, str) and isinstance(name, str) and name in ENDPOINTS and name not in _registered:
         options["api_key"] = Secret(key)
         del key  # a traceback may show the variables of this frame
+    if not isinstance(max_prompt_bytes, int) or max_prompt_bytes < 0:
+        msg = f"max_prompt_bytes is an int, 0 or more, not {max_prompt_bytes!r}"
+        raise InvalidRequestError(msg)
     factory = _factory(name)
     _check_options(name, factory, options)
     backend = factory(**options)
+    if isinstance(backend, Gate):  # from a factory that asks get_backend: behind two gates a call is recorded twice
+        backend = backend.backend
     if not isinstance(backend, BaseModelBackend):
         msg = f"backend {name!r} is a {type(backend).__name__}, not a BaseModelBackend"
         raise InvalidRequestError(msg)
@@ -96,7 +101,7 @@ def _factory(name: str) -> Factory:
     if not isinstance(name, str):
         msg = f"a backend's name is a str, not {type(name).__name__}"
         raise UnknownBackendError(msg)
-    found = _registered.get(name) or _BUILT_IN.get(name)
+    found = _registered.get(name, _BUILT_IN.get(name))
     if found is None:
         point = _installed().get(name)
         if point is None:
@@ -127,13 +132,17 @@ def _check_options(name: str, factory: Factory, options: dict[str, object]) -> N
     except ValueError:  # a callable written in C tells no signature
         return
     known = [p.name for p in signature.parameters.values() if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)]
-    if any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values()):
-        return
+    is_open = any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values())
     for option in options:
-        if option not in known:
+        if option not in known and not is_open:
             takes = ", ".join(["audit", "max_prompt_bytes", *known])
             msg = f"backend {name!r} takes no option {option!r}{near(option, known)} It takes {takes}."
             raise InvalidRequestError(msg)
+    try:
+        signature.bind(**options)
+    except TypeError as error:
+        msg = f"backend {name!r}: {error}"
+        raise InvalidRequestError(msg) from None
 
 
 def _audit_log(audit: Audit) -> AuditLog | None:

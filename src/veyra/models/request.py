@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from operator import index
 from sys import float_info
-from typing import Any, SupportsIndex
+from typing import Any, SupportsIndex, TypeAlias
 
 from veyra.errors import ContextLengthError, InvalidRequestError
 from veyra.schema import function_schema, json_schema
@@ -18,6 +18,8 @@ MAX_PROMPT_BYTES = 8 * 1024 * 1024
 
 MAX_REPAIRS = 5
 """How often an answer that does not fit can be asked for again, at most."""
+
+_Checks: TypeAlias = dict[str, Callable[[str, object], Any]]
 
 REASONING_LEVELS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
 
@@ -39,13 +41,8 @@ def build_request(
             range; the prompt is empty, of the wrong type or not valid Unicode.
         ContextLengthError: the text is longer than `max_prompt_bytes`.
     """
-    values: dict[str, Any] = dict(defaults) if defaults else {}
-    for name, value in options.items():
-        check = _CHECKS.get(name)
-        if check is None:
-            raise InvalidRequestError(_unknown_option(name, tuple(_CHECKS)))
-        if value is not None:
-            values[name] = check(name, value)
+    values = {} if not defaults else _checked(defaults, _CHECKS)
+    values |= _checked(options, _CHECKS)
     messages = _conversation(prompt)
     _check_text(messages, values.get("system"), max_prompt_bytes)
     if values.get("repair") and (stream or values.get("output") is None):
@@ -70,15 +67,8 @@ def build_embed_request(
             `str` or not valid Unicode.
         ContextLengthError: together the texts are longer than `max_prompt_bytes`.
     """
-    values: dict[str, Any] = {}
-    for name, value in options.items():
-        check = _EMBED_CHECKS.get(name)
-        if check is None:
-            raise InvalidRequestError(_unknown_option(name, tuple(_EMBED_CHECKS)))
-        if value is not None:
-            values[name] = check(name, value)
-    if defaults and "model" in defaults:
-        values.setdefault("model", defaults["model"])
+    values = {} if not defaults or "model" not in defaults else _checked({"model": defaults["model"]}, _EMBED_CHECKS)
+    values |= _checked(options, _EMBED_CHECKS)
     several = (texts,) if isinstance(texts, str) else texts
     if not isinstance(several, Sequence) or isinstance(several, bytes | bytearray):
         msg = f"the texts are a str or a sequence of them, not {type(texts).__name__}"
@@ -117,6 +107,18 @@ def near(name: str, names: Sequence[str]) -> str:
     """Return `; did you mean ...?` for the names nearest to a misspelt one, or `.` where there is none."""
     close = difflib.get_close_matches(name.lower(), names, n=3, cutoff=0.5)
     return f"; did you mean {' or '.join(repr(c) for c in close)}?" if close else "."
+
+
+def _checked(options: Mapping[str, Any], checks: _Checks) -> dict[str, Any]:
+    """Return the options that were given, each checked; None counts as not given."""
+    values: dict[str, Any] = {}
+    for name, value in options.items():
+        check = checks.get(name)
+        if check is None:
+            raise InvalidRequestError(_unknown_option(name, tuple(checks)))
+        if value is not None:
+            values[name] = check(name, value)
+    return values
 
 
 def _unknown_option(name: str, known: Sequence[str]) -> str:
@@ -318,7 +320,7 @@ def _any(_name: str, value: object) -> object:
     return value
 
 
-_CHECKS: dict[str, Callable[[str, object], Any]] = {
+_CHECKS: _Checks = {
     "model": _name,
     "system": _text,
     "max_tokens": _count,
@@ -337,7 +339,7 @@ _CHECKS: dict[str, Callable[[str, object], Any]] = {
     "extra": _mapping,
 }
 
-_EMBED_CHECKS: dict[str, Callable[[str, object], Any]] = {
+_EMBED_CHECKS: _Checks = {
     "model": _name,
     "dimensions": _dimensions,
     "timeout": _timeout,

@@ -10,7 +10,7 @@ from functools import lru_cache
 from importlib import import_module
 from os import PathLike
 from threading import Lock
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 from urllib.parse import SplitResult, urlsplit
 
 from veyra import environ
@@ -70,7 +70,7 @@ class WireBackend(EventBackend):
 
     Raises:
         InvalidRequestError: the base URL is not an http(s) URL, or holds a user, a password, a query or a fragment; the
-            vendor has no such api.
+            vendor has no such api; `on_unsupported` is something else.
     """
 
     def __init__(
@@ -91,6 +91,9 @@ class WireBackend(EventBackend):
         proxy: str | None = None,
     ) -> None:
         self._api_key = api_key = _secret(api_key)  # from here on no local variable of a traceback holds it
+        if on_unsupported not in get_args(OnUnsupported):
+            msg = f"on_unsupported is {' or '.join(map(repr, get_args(OnUnsupported)))}, not {on_unsupported!r}"
+            raise InvalidRequestError(msg)
         self.name = endpoint.name
         self.endpoint = endpoint
         self.model = model
