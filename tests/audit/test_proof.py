@@ -71,9 +71,9 @@ def test_every_inclusion_proof_up_to_300_is_that_of_the_definition() -> None:
             path = [_mth(*wanted) for wanted in proof.inclusion(seq, size)]
             assert path == _path(seq, 0, size)
             assert standalone.root_from(HASHES[seq], seq, size, path) == _mth(0, size)
-        if size > 1:
-            path[size % len(path)] = bytes(32)
-            assert standalone.root_from(HASHES[seq], seq, size, path) != _mth(0, size)
+            if seq % 7 == size % 7 and path:
+                path[size % len(path)] = bytes(32)
+                assert standalone.root_from(HASHES[seq], seq, size, path) != _mth(0, size)
 
 
 def test_every_consistency_proof_up_to_300_is_that_of_the_definition() -> None:
@@ -147,6 +147,7 @@ async def test_a_bundle_under_another_key_proves_nothing(tmp_path: Path) -> None
 async def test_who_knows_an_old_key_can_check_a_bundle_of_a_new_one(tmp_path: Path) -> None:
     """The handings-over in the bundle lead from the key that is known to the one that signed."""
     first = (await signed(tmp_path)).verifier
+    last = first
     for _ in range(3):
         custody.rotate(tmp_path / "log", places(tmp_path))
         last = (await signed(tmp_path)).verifier
