@@ -455,6 +455,7 @@ def test_a_custom_tool_of_chat_is_called_in_its_own_form(stream: bool) -> None:
     begin, more = ToolCallDelta(0, "c", "patch", "*** Begin"), ToolCallDelta(0, arguments=" Patch")
     wrote = [encoder.write(event) for event in (begin, more, Finish(reason="tool_calls"))]
     assert b'"type":"custom","custom":{"name":"patch","input":"*** Begin' in b"".join(wrote)
+    assert (b'"custom":{"input":" Patch"}' in b"".join(wrote)) is stream
     read = pair.read(encoder.head(), wrote, stream=stream)
     assert [call.raw for call in read.finish.tool_calls] == ["*** Begin Patch"]
 
