@@ -265,7 +265,7 @@ class Recorder:
         """Take in what dead sessions left in second places, then mark their open intents as abandoned."""
         if self._manner.spool is not None:
             for folder in left_in(self._manner.spool):
-                self._inherit(store, folder, 0)
+                self._inherit(store, folder, 0, dead=False)
         for claim in store.claim_dead():
             try:
                 if self._inherit_of(store, claim):
@@ -286,12 +286,12 @@ class Recorder:
         """Take in what a dead session left in its second place; tell whether nobody else is at it."""
         if claim.spool is None or not (claim.spool / claim.session).is_dir():
             return True
-        return self._inherit(store, claim.spool / claim.session, claim.first)
+        return self._inherit(store, claim.spool / claim.session, claim.first, dead=True)
 
-    def _inherit(self, store: Store, folder: Path, first: int) -> bool:
+    def _inherit(self, store: Store, folder: Path, first: int, *, dead: bool) -> bool:
         if self._spool is not None and folder.name == self._spool.session:
             return False
-        spool = Spool.inherit(folder)
+        spool = Spool.inherit(folder, dead=dead)
         if spool is None:
             return False
         try:

@@ -6,12 +6,13 @@
    log: the session's running numbers have no gap.
 3. The session's file in the log says where its second place is. So whoever recovers the session takes in what is there
    first, and only then calls anything abandoned.
-4. The directory goes when everything in it is durable in the log. Entries that are in both places, because a crash came
-   between, are known by their running number.
+4. The directory goes when everything in it is durable in the log: it is renamed to `*.done`, then removed. Entries that are
+   in both places, because a crash came between, are known by their running number.
 """
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import shutil
@@ -20,7 +21,7 @@ from pathlib import Path
 from typing import Final
 
 from veyra.audit import sessions
-from veyra.audit.entry import Draft, Sealed, parse
+from veyra.audit.entry import Draft, Sealed, new_id, parse
 from veyra.audit.files import sync_folder
 from veyra.audit.sessions import Claim
 from veyra.audit.store import Store, TornTailError
@@ -28,6 +29,7 @@ from veyra.audit.tree import Tree, leaf_hash
 from veyra.audit.walk import Walk
 
 _BATCH: Final = 256
+_DONE: Final = ".done"
 
 
 class Spool:
@@ -52,8 +54,12 @@ class Spool:
         return cls(spool / session, Store.open(spool / session, session))
 
     @classmethod
-    def inherit(cls, folder: Path) -> Spool | None:
+    def inherit(cls, folder: Path, *, dead: bool) -> Spool | None:
         """Take over the place of a dead session; None where that session lives, or somebody else has taken it over.
+
+        Args:
+            folder: SPOOL/SESSION.
+            dead: the session is known to be dead: a place that it had not finished making is taken over, too.
 
         Raises:
             OSError: it cannot be read.
@@ -61,9 +67,10 @@ class Spool:
         try:
             claims = _claims(folder)
         except FileNotFoundError:
-            return None  # it is just being made, or removed
+            claims = []  # it is just being made, or a crash came then
         spool = cls(folder, None, claims)
-        if any(claim.session == folder.name for claim in claims):
+        owned = (folder / sessions.FOLDER / folder.name).exists()
+        if any(claim.session == folder.name for claim in claims) or (dead and not owned):
             return spool
         spool.release()
         return None
@@ -130,10 +137,15 @@ class Spool:
         return self._origin, self._tree.size, self._tree.root()
 
     def remove(self) -> None:
-        """Remove the place: everything in it is durable in the log. Durable: fsync of the directory above."""
-        shutil.rmtree(self._folder)
+        """Remove the place: everything in it is durable in the log. What cannot be removed now the next opening removes.
+
+        Durable: rename, fsync of the directory above; then what is in it.
+        """
+        with contextlib.suppress(OSError):
+            done = self._folder.rename(self._folder.with_name(f"{self._folder.name}.{new_id()}{_DONE}"))
+            sync_folder(done.parent)
+            shutil.rmtree(done)
         self.release()
-        sync_folder(self._folder.parent)
 
     def release(self) -> None:
         """Let go of the files; what is in them stays for the next opening."""
@@ -154,8 +166,12 @@ def _claims(folder: Path) -> list[Claim]:
 
 
 def left_in(spool: Path) -> list[Path]:
-    """Return the directories of sessions in a second place, the oldest first."""
+    """Return the directories of sessions in a second place, the oldest first; remove what is left of those done with."""
     try:
-        return sorted(path for path in spool.iterdir() if path.is_dir())
+        folders = sorted(path for path in spool.iterdir() if path.is_dir())
     except (FileNotFoundError, NotADirectoryError):
         return []
+    for folder in folders:
+        if folder.suffix == _DONE:
+            shutil.rmtree(folder, ignore_errors=True)
+    return [folder for folder in folders if folder.suffix != _DONE]
