@@ -201,7 +201,7 @@ def _mutated(chance: random.Random, good: bytes) -> bytes:
 
 
 async def _hostile(root: Path, count: int) -> None:
-    """Try so many mutated logs, checkpoints, proofs and bundles; each is refused, within a second."""
+    """Try so many mutated logs, checkpoints, proofs and bundles; each is refused, in bounded processor time."""
     await signed(root, 2)
     custody.rotate(root / "log", places(root))
     key = (await signed(root, 1)).verifier
@@ -215,7 +215,7 @@ async def _hostile(root: Path, count: int) -> None:
     counts = {"log": 0, "checkpoint": 0, "tlog-proof": 0, "bundle": 0}
     for number in range(count):
         kind = list(counts)[number % 4]
-        began = time.perf_counter()
+        began = time.thread_time()
         if kind == "log":
             bad = _mutated(chance, frames)
             segment.path(log, 0).write_bytes(bad)
@@ -236,8 +236,8 @@ async def _hostile(root: Path, count: int) -> None:
             bad = _mutated(chance, bundle)
             _assert_same_or_refused(bad, bundle, key)
         counts[kind] += 1
-        longest = max(longest, time.perf_counter() - began)
-    print(f"{counts}: none was taken for good; the longest took {longest * 1000:.0f} ms")
+        longest = max(longest, time.thread_time() - began)
+    print(f"{counts}: none was taken for good; the longest took {longest * 1000:.0f} ms of processor time")
     assert longest < 2
 
 
@@ -274,7 +274,7 @@ def _assert_same_or_refused(bad: bytes, good: bytes, key: standalone.Key) -> Non
 
 
 async def test_a_thousand_hostile_inputs_are_refused_in_bounded_time(tmp_path: Path) -> None:
-    """Mutated logs, checkpoints, proofs and bundles end within two seconds each, and none passes for something else."""
+    """Mutated logs, checkpoints, proofs and bundles end within two seconds of processor time each, and none passes for something else."""
     await _hostile(tmp_path, 1_000)
 
 
