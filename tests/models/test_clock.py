@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from typing import Any
 
 import pytest
 
@@ -62,6 +63,31 @@ def test_each_event_starts_the_clock_between_events_again() -> None:
         return asyncio.get_running_loop().time()
 
     assert virtual.run(main()) == pytest.approx(38)
+
+
+def test_a_short_attempt_sets_one_timer() -> None:
+    """However many events come, and whichever clocks run, a timer is set once, and again only when it has fired."""
+
+    class Counting(virtual.VirtualLoop):
+        timers = 0
+
+        def call_at(self, when: float, callback: Any, *args: Any, context: Any = None) -> asyncio.TimerHandle:  # type: ignore[override]  # as loosely typed as it is called
+            self.timers += 1
+            return super().call_at(when, callback, *args, context=context)
+
+    async def main() -> int:
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, Counting)
+        clock = Clock(Timeouts(first_token=50, between_events=20, total=600))
+        for _ in range(10):
+            with clock:
+                pass
+            clock.content()
+        clock.stop()
+        return loop.timers
+
+    with asyncio.Runner(loop_factory=Counting) as runner:
+        assert runner.run(main()) == 1
 
 
 def test_a_slow_caller_is_not_a_slow_provider() -> None:

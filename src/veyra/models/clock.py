@@ -16,7 +16,8 @@ class Clock:
     """Cancels the task that waits inside `with clock:` when the attempt has taken too long.
 
     One timer is kept for the whole attempt and set anew only when it fires, so that an event costs two
-    assignments. Nothing outside of the `with` block is ever cancelled, and the clock between events runs only inside of
+    assignments. It is never set for later than the clock between events could run out, so that no event makes it too
+    late. Nothing outside of the `with` block is ever cancelled, and the clock between events runs only inside of
     it: a caller may take its time between events. The total alone runs on meanwhile.
     """
 
@@ -62,16 +63,16 @@ class Clock:
     def __enter__(self) -> None:
         self._waiting = asyncio.current_task()
         self._cancelling = 0 if self._waiting is None else self._waiting.cancelling()
+        now = self._loop.time()
         if self._is_new:
             self._is_new = False
-            self._deadline = self._earliest(self._loop.time(), self._between)
+            self._deadline = self._earliest(now, self._between)
         if self._deadline is not None:
-            if self._loop.time() >= self._deadline:
+            if now >= self._deadline:
                 self._expired = True
                 raise self._timeout()
-            if self._timer is None or self._timer.when() > self._deadline:
-                self.stop()
-                self._timer = self._loop.call_at(self._deadline, self._fire)
+            if self._timer is None:
+                self._set(now, self._deadline)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -88,12 +89,17 @@ class Clock:
             return self._end
         return now + limit if self._end is None else min(now + limit, self._end)
 
+    def _set(self, now: float, deadline: float) -> None:
+        when = deadline if self._between is None else min(deadline, now + self._between)
+        self._timer = self._loop.call_at(when, self._fire)
+
     def _fire(self) -> None:
         self._timer = None
         if self._deadline is None or self._waiting is None:
             return  # the caller is busy with an event; the clock is set again when it asks for the next
-        if self._loop.time() < self._deadline:
-            self._timer = self._loop.call_at(self._deadline, self._fire)
+        now = self._loop.time()
+        if now < self._deadline:
+            self._set(now, self._deadline)
             return
         self._expired = True
         self._waiting.cancel()
