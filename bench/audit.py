@@ -136,7 +136,9 @@ def main() -> int:
         )
     for name, rate in rates.items():
         goal = f"   goal {GOALS[name]:,}" if name in GOALS else ""
-        print(f"{name:<10} {rate:>9,.0f} /s   {rate / rates['floor']:.2f} x the floor   {1e6 / rate:6.2f} us each{goal}")
+        print(
+            f"{name:<10} {rate:>9,.0f} /s   {rate / rates['floor']:.2f} x the floor   {1e6 / rate:6.2f} us each{goal}"
+        )
     missed = [name for name, budget in BUDGETS.items() if rates[name] < budget * rates["floor"]]
     missed += ["pack"] if 1e6 / rates["pack"] * 2.5 > PACKING_US else []  # bodies that a record has on average
     for name in missed:
