@@ -22,12 +22,15 @@ from veyra.errors import (
 )
 from veyra.models import record
 from veyra.models.base import BaseModelBackend, Exchange
-from veyra.types import AttemptRecord, EmbeddingResponse, ModelResponse, Receipt, Secret, TokenCount
+from veyra.policy.prices import Cost
+from veyra.types import AttemptRecord, Embedded, EmbeddingResponse, Finish, ModelResponse, Receipt, Secret, TokenCount
 
 _E = TypeVar("_E", bound=Exchange | None)
 
 Asked: TypeAlias = tuple[Mapping[str, object], list[BodyPart]]
 """What an intent says: its attributes and its bodies."""
+Said: TypeAlias = tuple[Mapping[str, object], list[BodyPart]]
+"""What an outcome says: the same."""
 
 
 class Entries:
@@ -74,15 +77,27 @@ class Entries:
         self._latency = time.monotonic_ns() - self._exchange.started_ns
         return self._latency / 1e6
 
-    def parts(self, answer: ModelResponse | EmbeddingResponse | TokenCount | None) -> list[BodyPart]:
-        """Return the bodies of the outcome: none where there is no log."""
-        return [] if self._log is None else record.outcome_parts(self._exchange, answer)
+    def said(
+        self,
+        answer: ModelResponse | EmbeddingResponse | TokenCount | None,
+        *,
+        finish: Finish | None = None,
+        found: Embedded | None = None,
+        price: Cost | None = None,
+        error: BaseException | None = None,
+    ) -> Said:
+        """Return what the outcome says: nothing where there is no log. The arguments are those of `record`."""
+        if self._log is None:
+            return {}, []
+        attributes = record.outcome_attributes(self._exchange, finish=finish, found=found, price=price, error=error)
+        if isinstance(answer, TokenCount):
+            attributes["veyra.tokens"] = answer.tokens
+        return attributes, record.outcome_parts(self._exchange, answer)
 
     async def close(
         self,
         status: str,
-        attributes: Mapping[str, object],
-        parts: list[BodyPart],
+        said: Said,
         answer: ModelResponse | EmbeddingResponse | None = None,
     ) -> Receipt | None:
         """Make the outcome durable, and return where it stands.
@@ -94,6 +109,7 @@ class Entries:
         """
         if self._log is None or self._intent is None:
             return None
+        attributes, parts = said
         try:
             return await self._log.outcome(
                 intent=self._intent,
@@ -121,7 +137,7 @@ class Entries:
             partial: the same as an answer, for the record.
         """
         status, seen = self._judge(error, text)
-        await self.close(status, record.outcome_attributes(self._exchange, error=seen), self.parts(partial), partial)
+        await self.close(status, self.said(partial, error=seen), partial)
         if seen is error:
             raise seen
         raise seen from error

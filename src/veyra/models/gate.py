@@ -20,7 +20,7 @@ from types import TracebackType
 from typing import Any, NamedTuple, NoReturn, Self, Unpack
 
 from veyra import schema
-from veyra.audit import AuditLog, BodyPart
+from veyra.audit import AuditLog
 from veyra.audit.entry import new_id
 from veyra.errors import (
     IncompleteStreamError,
@@ -32,7 +32,7 @@ from veyra.models import record, whole
 from veyra.models.base import BaseModelBackend, Exchange
 from veyra.models.clock import Clock
 from veyra.models.contract import check
-from veyra.models.entries import Asked, Entries, owned, prepared
+from veyra.models.entries import Asked, Entries, Said, owned, prepared
 from veyra.models.estimate import estimate
 from veyra.models.request import MAX_PROMPT_BYTES, build_embed_request, build_request, repaired
 from veyra.policy import prices
@@ -78,8 +78,7 @@ class _Outcome(NamedTuple):
     answer: _Answer
     response: ModelResponse
     failure: OutputMismatchError | None
-    attributes: dict[str, object]
-    parts: list[BodyPart]
+    said: Said
 
 
 class Attempt:
@@ -177,12 +176,12 @@ class Attempt:
         answer = _Answer(finish, latency, price, "ok" if unfit is None else "error")
         response = self._respond(answer)
         failure = None if unfit is None else OutputMismatchError(unfit, response=response)
-        attributes = record.outcome_attributes(exchange, finish=finish, price=price, error=failure)
-        return _Outcome(answer, response, failure, attributes, self._entries.parts(response))
+        said = self._entries.said(response, finish=finish, price=price, error=failure)
+        return _Outcome(answer, response, failure, said)
 
     async def _succeed(self, outcome: _Outcome) -> None:
-        answer, response, failure, attributes, parts = outcome
-        receipt = await self._entries.close(answer.status, attributes, parts, response)
+        answer, response, failure, said = outcome
+        receipt = await self._entries.close(answer.status, said, response)
         if receipt is not None:
             response = self._respond(answer, receipt)
         if failure is not None:

@@ -10,12 +10,12 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TypeVar
 
-from veyra.audit import AuditLog, BodyPart
+from veyra.audit import AuditLog
 from veyra.errors import BackendError, MalformedResponseError
 from veyra.models import record
 from veyra.models.base import BaseModelBackend, Exchange
 from veyra.models.clock import Clock
-from veyra.models.entries import Entries, prepared
+from veyra.models.entries import Entries, Said, prepared
 from veyra.policy import prices
 from veyra.types import (
     Embedded,
@@ -54,7 +54,7 @@ async def embed(
         exchange, lambda: (record.embedding_attributes(request, exchange), record.embedding_parts(request, exchange))
     )
 
-    async def ask() -> tuple[EmbeddingResponse, dict[str, object], list[BodyPart]]:
+    async def ask() -> tuple[EmbeddingResponse, Said]:
         found = await _vectors(backend, request, exchange)
         latency = entries.stop()
         model = found.model or request.model or ""
@@ -70,11 +70,10 @@ async def embed(
             warnings=(*exchange.warnings, *_warnings(request, found)),
             attempts=(entries.row(model, None),),
         )
-        attributes = record.outcome_attributes(exchange, found=found, price=price)
-        return response, attributes, entries.parts(response)
+        return response, entries.said(response, found=found, price=price)
 
-    response, attributes, parts = await _asked(entries, request.timeout, ask)
-    receipt = await entries.close("ok", attributes, parts, response)
+    response, said = await _asked(entries, request.timeout, ask)
+    receipt = await entries.close("ok", said, response)
     return replace(response, receipt=receipt, attempts=(entries.row(response.model, receipt),))
 
 
@@ -97,17 +96,16 @@ async def count(
         ),
     )
 
-    async def ask() -> tuple[TokenCount, dict[str, object], list[BodyPart]]:
+    async def ask() -> tuple[TokenCount, Said]:
         counted = await backend.counting(request, exchange)
         if not isinstance(counted, TokenCount):
             msg = f"backend {backend.name!r} returned {type(counted).__name__} from counting(), not a TokenCount"
             raise BackendError(msg)
         entries.stop()
-        attributes = record.outcome_attributes(exchange) | {"veyra.tokens": counted.tokens}
-        return counted, attributes, entries.parts(counted)
+        return counted, entries.said(counted)
 
-    counted, attributes, parts = await _asked(entries, request.timeout, ask)
-    await entries.close("ok", attributes, parts)
+    counted, said = await _asked(entries, request.timeout, ask)
+    await entries.close("ok", said)
     return counted
 
 
