@@ -9,7 +9,7 @@ import pytest
 
 from veyra import environ
 from veyra.environ import Proxy
-from veyra.errors import InvalidRequestError
+from veyra.errors import AuditUnavailableError, InvalidRequestError
 from veyra.types import Secret
 
 PROXY = "http://proxy.test:3128"
@@ -45,6 +45,13 @@ def test_the_mode_of_the_log_is_what_the_variable_says(monkeypatch: pytest.Monke
     assert environ.audit_mode() == "strict"
     monkeypatch.setenv("VEYRA_AUDIT_MODE", " ordered ")
     assert environ.audit_mode() == "ordered"
+
+
+def test_a_log_in_an_unknown_home_is_an_error_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a home directory cannot be found the error names the variable to set."""
+    monkeypatch.setenv("VEYRA_AUDIT_DIR", "~nobody-has-this-name/log")
+    with pytest.raises(AuditUnavailableError, match="VEYRA_AUDIT_DIR names a home directory that is not known"):
+        environ.audit_dir()
 
 
 def test_the_log_is_in_the_users_state_otherwise(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from veyra.errors import InvalidRequestError
+from veyra.errors import AuditUnavailableError, InvalidRequestError
 from veyra.types import Secret
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -61,7 +61,11 @@ def key(variable: str) -> Secret | None:
 
 
 def audit_dir() -> Path:
-    """Return the log's directory: `$VEYRA_AUDIT_DIR`, else `log` in the platform's per-user state directory."""
+    """Return the log's directory: `$VEYRA_AUDIT_DIR`, else `log` in the platform's per-user state directory.
+
+    Raises:
+        AuditUnavailableError: that lies in a home directory, and which one is not known.
+    """
     return _path("VEYRA_AUDIT_DIR") or state_dir() / "log"
 
 
@@ -81,15 +85,27 @@ def audit_heads() -> Path:
 
 
 def state_dir() -> Path:
-    """Return Veyra's directory among the user's state, as the platform has it."""
+    """Return Veyra's directory among the user's state, as the platform has it.
+
+    Raises:
+        AuditUnavailableError: this user has no home directory, as is usual for an arbitrary user in a container.
+    """
     from platformdirs import user_state_path  # noqa: PLC0415  (most calls do not come here)
 
-    return user_state_path("veyra", appauthor=False)
+    try:
+        return user_state_path("veyra", appauthor=False)
+    except RuntimeError:
+        msg = "this user has no home directory to keep the log in: set HOME, or VEYRA_AUDIT_DIR to a whole path"
+    raise AuditUnavailableError(msg)
 
 
 def _path(variable: str) -> Path | None:
     chosen = value(variable)
-    return None if chosen is None else Path(chosen).expanduser()
+    try:
+        return None if chosen is None else Path(chosen).expanduser()
+    except RuntimeError:
+        msg = f"{variable} names a home directory that is not known: set it to a whole path"
+    raise AuditUnavailableError(msg)
 
 
 def proxy_for(url: str) -> Proxy | None:
