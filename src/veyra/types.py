@@ -194,8 +194,9 @@ class Timeouts:
         connect: until the connection stands, TLS included.
         first_token: from the start of the attempt until the first event with content (or the whole answer, when not
             streamed).
-        between_events: between two events with content; keep-alives do not reset it (wire facts, 0.9).
-        total: for the whole attempt.
+        between_events: of waiting for the next event with content; keep-alives do not reset it (wire facts, 0.9), and what
+            the caller takes over an event does not count.
+        total: for the whole attempt, the caller's own time included.
     """
 
     connect: float | None = 10.0
