@@ -191,7 +191,7 @@ async def test_the_second_place_is_taken_into_the_log(tmp_path: Path, disk: Disk
     assert len({leaf["sid"] for leaf in leaves}) == 1
     assert statuses(tmp_path / "log") == {"ok": 3 if opened else 2}
     assert kinds(tmp_path / "log")["import"] == 1
-    assert list((tmp_path / "spool").iterdir()) == []
+    assert not [path for path in (tmp_path / "spool").rglob("*") if path.is_file()]
     report = verify(tmp_path / "log")
     assert (report.ok, report.gaps, report.open) == (True, (), 0)
 
@@ -210,7 +210,7 @@ async def test_a_log_that_never_comes_back_leaves_all_in_the_second_place(tmp_pa
     await pair(later, "later")
     later.close()
     assert statuses(tmp_path / "log") == {"ok": 3}
-    assert list((tmp_path / "spool").iterdir()) == []
+    assert not [path for path in (tmp_path / "spool").rglob("*") if path.is_file()]
     assert list((tmp_path / "log" / SESSIONS).iterdir()) == []
     assert verify(tmp_path / "log").ok
 
@@ -246,6 +246,23 @@ async def test_a_return_that_is_cut_short_takes_nothing_in_twice(tmp_path: Path,
     later.close()
     assert statuses(tmp_path / "log") == {"ok": 4}
     assert verify(tmp_path / "log").ok
+
+
+async def test_logs_may_share_a_second_place(tmp_path: Path, disk: Disk) -> None:
+    """What one log left there goes into that log, and into no other."""
+    disk.error = errno.EIO
+    log = spooling(tmp_path)
+    await pair(log, "mine")
+    log.close()
+    disk.error = None
+    other = AuditLog(tmp_path / "other" / "log", on_failure="spool", spool=tmp_path / "spool")
+    await pair(other, "theirs")
+    other.close()
+    assert statuses(tmp_path / "other" / "log") == {"ok": 1}
+    later = spooling(tmp_path)
+    await pair(later, "later")
+    later.close()
+    assert statuses(tmp_path / "log") == {"ok": 2}
 
 
 async def test_a_second_place_that_fails_too_refuses_calls(tmp_path: Path, disk: Disk) -> None:

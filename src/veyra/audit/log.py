@@ -18,6 +18,7 @@ from veyra.audit.memory import Memory
 from veyra.audit.modes import ATTRIBUTE, Manner, Mode, OnFailure
 from veyra.audit.read import AttemptRow, Entry
 from veyra.audit.recorder import Result
+from veyra.audit.spool import place_of
 from veyra.audit.verify import Report, verify, verify_memory
 from veyra.audit.writer import Waiting, Writer
 from veyra.errors import AuditError, AuditUnavailableError, AuditWriteError
@@ -77,7 +78,7 @@ class AuditLog:
         self._manner = Manner(
             mode=mode,
             on_failure=on_failure,
-            spool=None if spool is None else Path(os.path.abspath(spool)),  # noqa: PTH100  (touches no file)
+            spool=None if spool is None else place_of(Path(os.path.abspath(spool)), self._directory),  # noqa: PTH100
             any_filesystem=any_filesystem,
         )
         self._memory: Memory | None = None

@@ -112,8 +112,10 @@ class Recorder:
         failure: Exception | None = None
         try:
             failure = self._record(drafts, results)
-            if failure is not None and _is_full(failure) and self._give_up_ballast():
-                self._record(self._outcomes_alone(drafts, results), results)
+            if failure is not None and _is_full(failure):
+                outcomes = self._outcomes_alone(drafts, results)
+                if (outcomes or self._in_doubt) and self._give_up_ballast():
+                    self._record(outcomes, results)
         except Exception as error:  # noqa: BLE001  (whatever it is, those who wait for it must hear of it)
             if not isinstance(error, AuditError):
                 self._drop()

@@ -1,6 +1,7 @@
 """The second place of a log: where a session's entries go while the log itself cannot be written.
 
-1. Each session has a directory of its own there, SPOOL/SESSION/, written like a log: whole frames, durable when told.
+1. Each log has a directory there, named for the log's own, and in it each session one: SPOOL/LOG/SESSION/. That is written
+   like a log: whole frames, durable when told.
 2. The entries are sealed as the log would have them: session, running number, hash. They go into the log byte for byte,
    in their order, and an `import` entry says how many and what their tree's root was. That none is missing shows in the
    log: the session's running numbers have no gap.
@@ -17,6 +18,7 @@ import fcntl
 import os
 import shutil
 from collections.abc import Iterator, Sequence
+from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
@@ -36,7 +38,7 @@ class Spool:
     """The second place of one session; used by one thread at a time.
 
     Args:
-        folder: SPOOL/SESSION.
+        folder: SPOOL/LOG/SESSION.
         store: its files, where the session lives and writes to it.
         claims: what says that the session is dead and is this process's to take over.
     """
@@ -58,7 +60,7 @@ class Spool:
         """Take over the place of a dead session; None where that session lives, or somebody else has taken it over.
 
         Args:
-            folder: SPOOL/SESSION.
+            folder: SPOOL/LOG/SESSION.
             dead: the session is known to be dead: a place that it had not finished making is taken over, too.
 
         Raises:
@@ -163,6 +165,11 @@ def _claims(folder: Path) -> list[Claim]:
         return sessions.claim_dead(folder)
     finally:
         os.close(lock)
+
+
+def place_of(spool: Path, directory: Path) -> Path:
+    """Return SPOOL/LOG for the log in `directory`: its name, and a part of the hash of its path, so that no two share it."""
+    return spool / f"{directory.name}-{sha256(os.fsencode(directory)).hexdigest()[:16]}"
 
 
 def left_in(spool: Path) -> list[Path]:
