@@ -306,3 +306,17 @@ async def test_the_model_of_a_backend_is_checked_like_that_of_a_call() -> None:
         await get_backend("mock", model=5, audit="off").generate("hi")
     with pytest.raises(InvalidRequestError, match="model is a non-empty str, not 5"):
         await get_backend("mock", model=5, audit="off").embed("hi")
+
+
+async def test_that_recording_is_off_is_on_record(tmp_path: Path) -> None:
+    """A backend made with `audit="off"` is named in the logs that the process has open; its calls are not."""
+    recorded = get_backend("mock", audit=AuditLog(tmp_path))
+    await recorded.generate("hi")
+    await get_backend("mock", audit="off").generate("hi")
+    assert recorded.log is not None
+    await recorded.log.aclose()
+    leaves = [entry.leaf for entry in recorded.log.entries()]
+    changes = [(leaf["of"], leaf["backend"], leaf["to"]) for leaf in leaves if leaf["kind"] == "config.changed"]
+    assert changes == [("audit", "mock", "off")]
+    assert recorded.log.verify().intents == 1
+    assert recorded.log.verify().ok

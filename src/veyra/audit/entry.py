@@ -45,6 +45,7 @@ ROTATED: Final = "key.rotated"
 ROLLED_BACK: Final = "rollback.accepted"
 GAP: Final = "gap"
 IMPORT: Final = "import"
+CHANGED: Final = "config.changed"
 
 STATUSES: Final = ("ok", "error", "timeout", "cancelled", "incomplete")
 """How an attempt may end; `abandoned` besides is for those whose process ended first."""
@@ -61,6 +62,7 @@ SHAPES: Final[Mapping[str, tuple[str, ...]]] = {
     ROLLED_BACK: (*_COMMON, "t", "tm", "size", "root"),
     GAP: (*_COMMON, "t", "tm", "since", "until", "intents", "outcomes", "reason"),
     IMPORT: (*_COMMON, "t", "tm", "of", "session", "entries", "origin", "size", "root"),
+    CHANGED: (*_COMMON, "t", "tm", "of", "backend", "to"),
 }
 """The keys of each kind, in order. A later version may add kinds, and keys after these; readers keep both."""
 
@@ -213,6 +215,11 @@ def imported_spool(*, session: str, entries: int, origin: str, size: int, root: 
     """Draft the entry that says: these entries of a session stood in a second place, of this name, size and root."""
     place = f'"origin":{_quote(origin)},"size":{size:d},"root":"{root.hex()}"'
     return Draft(IMPORT, new_id(), f'{_times()},"of":"spool","session":{_quote(session)},"entries":{entries:d},{place}')
+
+
+def audit_off(*, backend: str) -> Draft:
+    """Draft the entry that says: in this process a backend was made whose calls are not recorded."""
+    return Draft(CHANGED, new_id(), f'{_times()},"of":"audit","backend":{_quote(backend)},"to":"off"')
 
 
 def seal(draft: Draft, sid: str, wseq: int, packer: Packer | None = None) -> Sealed:
@@ -395,6 +402,8 @@ def _check_types(leaf: Mapping[str, Any]) -> None:
     if right and leaf["kind"] == GAP:
         right = all(map(is_nanoseconds, (leaf["since"], leaf["until"]))) and isinstance(leaf["reason"], str)
         right = right and all(map(_is_count, (leaf["intents"], leaf["outcomes"])))
+    if right and leaf["kind"] == CHANGED:
+        right = all(isinstance(leaf[name], str) for name in ("of", "backend", "to"))
     if right and leaf["kind"] == IMPORT:
         right = all(isinstance(leaf[name], str) for name in ("of", "session", "origin", "root"))
         right = right and all(map(_is_count, (leaf["entries"], leaf["size"])))

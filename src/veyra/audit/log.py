@@ -98,6 +98,13 @@ class AuditLog:
         with _LOCK:
             return _SHARED.setdefault((path, mode), AuditLog(path, mode=mode))
 
+    @classmethod
+    def note_off(cls, backend: str) -> None:
+        """Record in every log that is open in this process that calls of a backend will not be recorded. Never waits."""
+        with _LOCK:
+            for writer in [writer for writer in _WRITERS.values() if writer.store is not None]:
+                writer.put(Waiting(entry.audit_off(backend=backend)))
+
     @property
     def directory(self) -> Path | None:
         """Where the log is, absolute; None for a log in memory."""
@@ -280,12 +287,13 @@ class AuditLog:
         Safe to call twice, and from any thread. An entry recorded afterwards opens the log again, in a new session.
 
         Raises:
-            AuditWriteError: entries that nobody waited for could not be written.
+            AuditWriteError: entries that nobody waited for could not be written (not in `strict`, where only outcomes of
+                cancelled calls are such: the next opening marks these as abandoned).
         """
         with _LOCK:
             writer = _WRITERS.pop(self, None)
         left = 0 if writer is None else writer.close()
-        if left:
+        if left and self._manner.mode != "strict":
             msg = f"{left:,} entries are not on record: {self._refusal(writer.failure if writer else None)}"
             raise AuditWriteError(msg)
 

@@ -66,7 +66,7 @@ def get_backend(name: str, *, audit: Audit = None, max_prompt_bytes: int = MAX_P
         raise InvalidRequestError(msg)
     if not isinstance(getattr(backend, "name", None), str):
         backend.name = name
-    return Gate(backend, _audit_log(audit), max_prompt_bytes=max_prompt_bytes)
+    return Gate(backend, _audit_log(audit, name), max_prompt_bytes=max_prompt_bytes)
 
 
 def register_backend(name: str, factory: Factory | str) -> None:
@@ -145,7 +145,7 @@ def _check_options(name: str, factory: Factory, options: dict[str, object]) -> N
         raise InvalidRequestError(msg) from None
 
 
-def _audit_log(audit: Audit) -> AuditLog | None:
+def _audit_log(audit: Audit, name: str) -> AuditLog | None:
     if audit is None:
         return _shared_log(environ.audit_dir())
     if isinstance(audit, AuditLog):
@@ -153,6 +153,7 @@ def _audit_log(audit: Audit) -> AuditLog | None:
     if audit == "memory":
         return AuditLog.memory()
     if audit == "off":
+        AuditLog.note_off(name)
         return None
     if isinstance(audit, str | PathLike) and str(audit):
         return _shared_log(audit)
