@@ -289,6 +289,7 @@ class WireBackend(EventBackend):
         prefix: str = "",
     ) -> Exchange:
         key = self._key()
+        self._connection()  # loads the HTTP library where it is the first: no part of the provider's latency
         outgoing = Outgoing(
             method="POST",
             url=self._url(prefix + encoded.path),
