@@ -24,7 +24,8 @@ HEAD = b"HTTP/1.1 200 OK\r\n"
 BEGUN: Play = [HEAD + b"transfer-encoding: chunked\r\n\r\n", chunk(b"abc"), STALL]
 
 THREE_RUNS = """
-import asyncio, sys
+import asyncio, logging, sys
+logging.getLogger("asyncio").setLevel(logging.ERROR)  # a slow step is a busy machine's, and no fault
 from asking import ask, post
 from loopback import Loopback, in_thread, reply
 from veyra.transport.http import HttpTransport
