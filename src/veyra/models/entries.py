@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from decimal import Decimal
 from typing import NoReturn, TypeAlias, TypeVar
 
 from veyra.audit import AuditLog, BodyPart
@@ -23,7 +24,17 @@ from veyra.errors import (
 from veyra.models import record
 from veyra.models.base import BaseModelBackend, Exchange
 from veyra.policy.prices import Cost
-from veyra.types import AttemptRecord, Embedded, EmbeddingResponse, Finish, ModelResponse, Receipt, Secret, TokenCount
+from veyra.types import (
+    AttemptRecord,
+    Embedded,
+    EmbeddingResponse,
+    Finish,
+    ModelResponse,
+    Receipt,
+    Secret,
+    TokenCount,
+    Usage,
+)
 
 _E = TypeVar("_E", bound=Exchange | None)
 
@@ -31,6 +42,9 @@ Asked: TypeAlias = tuple[Mapping[str, object], list[BodyPart]]
 """What an intent says: its attributes and its bodies."""
 Said: TypeAlias = tuple[Mapping[str, object], list[BodyPart]]
 """What an outcome says: the same."""
+
+
+_NOT_STATED = Usage()
 
 
 class Entries:
@@ -149,14 +163,25 @@ class Entries:
         failure.partial = failure.partial or text
         masked(failure, self._exchange.secrets)
 
-    def row(self, model: str, receipt: Receipt | None) -> AttemptRecord:
-        """Return what a response tells of the attempt, which ended well."""
+    def row(
+        self,
+        model: str,
+        receipt: Receipt | None,
+        *,
+        error: str | None = None,
+        usage: Usage = _NOT_STATED,
+        cost: Decimal | None = None,
+    ) -> AttemptRecord:
+        """Return what a response tells of the attempt: `error` is None where it ended well."""
         return AttemptRecord(
             number=self._number,
             backend=self._backend,
             model=model,
-            status="ok",
+            status="ok" if error is None else "error",
             latency_ms=self._latency / 1e6,
+            error=error,
+            usage=usage,
+            cost=cost,
             receipt=receipt,
         )
 

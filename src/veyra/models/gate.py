@@ -216,17 +216,8 @@ class Attempt:
         finish, usage = answer.finish, answer.finish.usage
         model = finish.model or self.request.model or ""
         cost = None if answer.price is None else answer.price.amount
-        done = AttemptRecord(
-            number=self.number,
-            backend=self.backend.name,
-            model=model,
-            status=answer.status,
-            latency_ms=answer.latency,
-            error=None if answer.status == "ok" else OutputMismatchError.kind,
-            usage=usage,
-            cost=cost,
-            receipt=receipt,
-        )
+        error = None if answer.status == "ok" else OutputMismatchError.kind
+        done = self._entries.row(model, receipt, error=error, usage=usage, cost=cost)
         return ModelResponse(
             content="".join(self._text),
             model=model,
