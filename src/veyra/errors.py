@@ -37,7 +37,7 @@ from copyreg import __newobj__  # type: ignore[attr-defined]  # makes an object 
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
-    from veyra.types import EmbeddingResponse, ModelResponse
+    from veyra.types import AttemptRecord, EmbeddingResponse, ModelResponse
 
 EXCERPT_LIMIT = 500
 """Characters of a provider's body that an error message quotes at most."""
@@ -52,11 +52,17 @@ def excerpt(body: bytes | str) -> str:
 
 
 class VeyraError(Exception):
-    """The root of every error that Veyra raises."""
+    """The root of every error that Veyra raises.
+
+    Attributes:
+        message: what was wrong and what to do about it.
+        attempts: the attempts of a `Client`'s call that ended so, in order; empty where none was made.
+    """
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
         self.message = message
+        self.attempts: tuple[AttemptRecord, ...] = ()
 
     def __str__(self) -> str:
         return self.message

@@ -388,7 +388,18 @@ class Receipt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptRecord:
-    """One attempt of the call that gave a response: which backend, how it ended, what it used, and its log entry."""
+    """One attempt of a call: which backend, how it ended, what it used, and its log entry.
+
+    Attributes:
+        number: which attempt of the call it is, from 1.
+        backend, model: who was asked, and which model answered (or was asked for, where none did).
+        status: as in the log: `ok`, `error`, `timeout`, `cancelled` or `incomplete`.
+        latency_ms: milliseconds from its start to its end, without the log's own time.
+        error: the kind of the error that ended it (`veyra.errors`), or None.
+        usage, cost: tokens and US dollars, as far as stated or known.
+        receipt: where its outcome stands in the log; None with `audit="off"`.
+        ambiguous: it failed, and the provider may have done the work and may bill it.
+    """
 
     number: int
     backend: str
@@ -399,6 +410,7 @@ class AttemptRecord:
     usage: Usage = Usage()
     cost: Decimal | None = None
     receipt: Receipt | None = None
+    ambiguous: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -420,6 +432,7 @@ class ModelResponse:
         parts: the provider's own blocks, opaque; `message` carries them into the next turn.
         response_id: the answer's own id, from its body.
         raw_finish_reason: the provider's own word.
+        cached: it is from a client's cache: nobody was asked, `receipt` stands for the hit, usage and cost are 0.
     """
 
     content: str
@@ -442,6 +455,7 @@ class ModelResponse:
     parts: tuple[Opaque, ...] = ()
     response_id: str | None = None
     raw_finish_reason: str | None = None
+    cached: bool = False
 
     @property
     def message(self) -> Message:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from decimal import Decimal
 from typing import NoReturn, TypeAlias, TypeVar
 
@@ -67,6 +68,8 @@ class Entries:
         self._exchange = Exchange(provider=backend)
         self._intent: Receipt | None = None
         self._latency = 0
+        self.failed: AttemptRecord | None = None
+        """What is told of the attempt once it has failed and that is on record."""
 
     async def open(self, exchange: Exchange, asked: Callable[[], Asked]) -> None:
         """Make the intent durable; the attempt's time runs from here.
@@ -151,7 +154,10 @@ class Entries:
             partial: the same as an answer, for the record.
         """
         status, seen = self._judge(error, text)
-        await self.close(status, self.said(partial, error=seen), partial)
+        receipt = await self.close(status, self.said(partial, error=seen), partial)
+        kind = seen.kind if isinstance(seen, ProviderError) else type(seen).__name__
+        failed = self.row(self._model, receipt, status=status, error=kind)
+        self.failed = replace(failed, ambiguous=isinstance(seen, ProviderError) and seen.ambiguous)
         if seen is error:
             raise seen
         raise seen from error
@@ -165,19 +171,20 @@ class Entries:
 
     def row(
         self,
-        model: str,
+        model: str | None,
         receipt: Receipt | None,
         *,
+        status: str = "ok",
         error: str | None = None,
         usage: Usage = _NOT_STATED,
         cost: Decimal | None = None,
     ) -> AttemptRecord:
-        """Return what a response tells of the attempt: `error` is None where it ended well."""
+        """Return what a response tells of the attempt: `status` as in the log, `error` None where it ended well."""
         return AttemptRecord(
             number=self._number,
             backend=self._backend,
             model=model,
-            status="ok" if error is None else "error",
+            status=status,
             latency_ms=self._latency / 1e6,
             error=error,
             usage=usage,

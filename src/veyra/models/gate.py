@@ -17,7 +17,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import Any, NamedTuple, NoReturn, Self, Unpack
+from typing import Any, NamedTuple, NoReturn, Protocol, Self, Unpack
 
 from veyra import schema
 from veyra.audit import AuditLog
@@ -36,6 +36,7 @@ from veyra.models.entries import Asked, Entries, Said, owned, prepared
 from veyra.models.estimate import estimate
 from veyra.models.request import MAX_PROMPT_BYTES, build_embed_request, build_request, repaired
 from veyra.policy import prices
+from veyra.transport.base import Head
 from veyra.types import (
     AttemptRecord,
     EmbeddingResponse,
@@ -90,6 +91,10 @@ class Attempt:
         log: where intent and outcome go; None records nothing (`audit="off"`).
         call: the id of the call that the attempt belongs to.
         earlier: the tries of the call before this one.
+        notes: attributes of the intent besides those of the request: why the attempt is made.
+
+    Attributes:
+        streamed: whether an event with content came.
     """
 
     def __init__(
@@ -100,6 +105,7 @@ class Attempt:
         *,
         call: str,
         earlier: tuple[AttemptRecord, ...] = (),
+        notes: Mapping[str, object] | None = None,
     ) -> None:
         self.backend = backend
         self.request = request
@@ -107,11 +113,24 @@ class Attempt:
         self.number = number = len(earlier) + 1
         self.earlier = earlier
         self.response: ModelResponse | None = None
+        self.streamed = False
+        self._notes = notes
+        self._exchange: Exchange | None = None
         self._entries = Entries(log, backend=backend.name, call=call, number=number, model=request.model)
         self._text: list[str] = []
         self._reasoning: list[str] = []
         self._warnings: list[ModelWarning] = []
         self._output: object = None
+
+    @property
+    def head(self) -> Head | None:
+        """The status and headers that the provider answered with; None where there are none, or none yet."""
+        return None if self._exchange is None else self._exchange.head
+
+    @property
+    def failed(self) -> AttemptRecord | None:
+        """What is told of the attempt once it has failed; None where nothing of it is on record."""
+        return self._entries.failed
 
     async def events(self) -> AsyncGenerator[Event, None]:
         """Carry the attempt out and yield its events. To be iterated once, and closed.
@@ -122,6 +141,7 @@ class Attempt:
             ProviderError: the attempt failed; `partial` holds the text that came.
         """
         exchange = prepared(self.backend, lambda: self.backend.prepare(self.request), self.request.model)
+        self._exchange = exchange
         await self._entries.open(exchange, lambda: self._asked(exchange))
         clock = Clock(self.request.timeout or DEFAULT_TIMEOUTS)
         try:
@@ -136,6 +156,7 @@ class Attempt:
                         break
                     self._keep(event)
                     if not isinstance(event, ModelWarning):
+                        self.streamed = True
                         clock.content()
                     yield event
             outcome = self._ended(event, exchange)
@@ -164,7 +185,8 @@ class Attempt:
             self._warnings.append(event)
 
     def _asked(self, exchange: Exchange) -> Asked:
-        return record.intent_attributes(self.request, exchange), record.intent_parts(self.request, exchange)
+        attributes = record.intent_attributes(self.request, exchange)
+        return {**attributes, **(self._notes or {})}, record.intent_parts(self.request, exchange)
 
     def _ended(self, finish: Finish, exchange: Exchange) -> _Outcome:
         """Work out all that is recorded of an answer; what is wrong with it shows here, while there is no outcome yet."""
@@ -217,7 +239,7 @@ class Attempt:
         model = finish.model or self.request.model or ""
         cost = None if answer.price is None else answer.price.amount
         error = None if answer.status == "ok" else OutputMismatchError.kind
-        done = self._entries.row(model, receipt, error=error, usage=usage, cost=cost)
+        done = self._entries.row(model, receipt, status=answer.status, error=error, usage=usage, cost=cost)
         return ModelResponse(
             content="".join(self._text),
             model=model,
@@ -241,15 +263,26 @@ class Attempt:
         )
 
 
+class Source(Protocol):
+    """What a `Reply` reads: an attempt, or a call of several."""
+
+    @property
+    def response(self) -> ModelResponse | None:
+        """The whole answer, once it has ended well."""
+
+    def events(self) -> AsyncGenerator[Event, None]:
+        """Carry it out and yield its events. To be iterated once, and closed."""
+
+
 class Reply:
     """An answer that is being read: iterate it for its events; afterwards `response` is the whole answer.
 
     Leaving its context early closes the connection and records the attempt as cancelled, with what had come.
     """
 
-    def __init__(self, attempt: Attempt) -> None:
-        self._attempt = attempt
-        self._events = attempt.events()
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._events = source.events()
 
     def __aiter__(self) -> AsyncIterator[Event]:
         return self._events
@@ -261,10 +294,10 @@ class Reply:
         Raises:
             InvalidRequestError: the answer has not been read to its end.
         """
-        if self._attempt.response is None:
+        if self._source.response is None:
             msg = "the answer has not been read to its end: iterate the reply first"
             raise InvalidRequestError(msg)
-        return self._attempt.response
+        return self._source.response
 
     async def __aenter__(self) -> Self:
         return self
@@ -317,9 +350,10 @@ class Gate(BaseModelBackend):
                 return await Attempt(self.backend, request, self.log, call=call, earlier=earlier).collect()
             except OutputMismatchError as error:
                 earlier = error.response.attempts
-                if len(earlier) > (request.repair or 0):
+                again = repaired(request, error.response, str(error), done=len(earlier) - 1)
+                if again is None:
                     raise
-                request = repaired(request, error.response, str(error))
+                request = again
 
     def stream(self, prompt: Prompt, **options: Unpack[Options]) -> Reply:
         """Ask, and read the answer as it comes: `async with backend.stream(...) as reply: async for event in reply`.

@@ -7,7 +7,6 @@ to a factory; nothing is imported before it is asked for.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
 from functools import partial
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
@@ -22,12 +21,12 @@ from veyra.models.base import BaseModelBackend
 from veyra.models.endpoints import ENDPOINTS
 from veyra.models.gate import Gate
 from veyra.models.request import MAX_PROMPT_BYTES, near
+from veyra.models.stand_in import Factory, made, usual_log
 from veyra.types import Secret
 
 GROUP = "veyra.backends"
 """The entry-point group: `[project.entry-points."veyra.backends"]`, `name = "package.module:Class"`."""
 
-Factory: TypeAlias = Callable[..., BaseModelBackend]
 Audit: TypeAlias = AuditLog | str | PathLike[str] | None
 
 _BUILT_IN = {"mock": "veyra.models.mock:MockBackend"} | dict.fromkeys(ENDPOINTS, "veyra.models.wire:WireBackend")
@@ -58,7 +57,7 @@ def get_backend(name: str, *, audit: Audit = None, max_prompt_bytes: int = MAX_P
         raise InvalidRequestError(msg)
     factory = _factory(name)
     _check_options(name, factory, options)
-    backend = factory(**options)
+    backend = made(name, factory, options)
     if isinstance(backend, Gate):  # from a factory that asks get_backend: behind two gates a call is recorded twice
         backend = backend.backend
     if not isinstance(backend, BaseModelBackend):
@@ -147,7 +146,7 @@ def _check_options(name: str, factory: Factory, options: dict[str, object]) -> N
 
 def _audit_log(audit: Audit, name: str) -> AuditLog | None:
     if audit is None:
-        return _shared_log(environ.audit_dir())
+        return usual_log() or _shared_log(environ.audit_dir())
     if isinstance(audit, AuditLog):
         return audit
     if audit == "memory":

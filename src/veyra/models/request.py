@@ -86,8 +86,17 @@ def build_embed_request(
     return EmbedRequest(texts=tuple(map(_plain, several)), **values)
 
 
-def repaired(request: Request, answer: ModelResponse, why: str) -> Request:
-    """Return the request that asks again, with the answer that did not fit and what is wrong with it."""
+def repaired(request: Request, answer: ModelResponse, why: str, *, done: int) -> Request | None:
+    """Return the request that asks again, with the answer that did not fit and what is wrong with it.
+
+    Args:
+        request: what was asked.
+        answer: what came.
+        why: what is wrong with it.
+        done: how many repairs there were before; None comes back where `request.repair` allows no more.
+    """
+    if done >= (request.repair or 0):
+        return None
     wish = f"That does not fit what was asked for: {why}. Answer again, with nothing but the corrected JSON."
     messages = (*request.messages, answer.message, Message("user", wish))
     return replace(request, prompt=messages, messages=messages)
