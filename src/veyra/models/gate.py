@@ -380,7 +380,7 @@ class Gate(BaseModelBackend):
         request = build_embed_request(
             texts, options, defaults=self.backend.defaults(), max_prompt_bytes=self._max_prompt_bytes
         )
-        return await whole.embed(self.backend, request, self.log, call=new_id())
+        return await whole.EmbedAttempt(self.backend, request, self.log, call=new_id()).collect()
 
     async def count_tokens(self, prompt: Prompt, **options: Unpack[Options]) -> TokenCount:
         """Count the tokens of a prompt: by the provider, its record durable, or else by an estimate that says so.

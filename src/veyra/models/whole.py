@@ -5,7 +5,7 @@ A count is recorded like any other call: the prompt leaves for the provider with
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TypeVar
@@ -15,9 +15,11 @@ from veyra.errors import BackendError, MalformedResponseError
 from veyra.models import record
 from veyra.models.base import BaseModelBackend, Exchange
 from veyra.models.clock import Clock
-from veyra.models.entries import Entries, Said, prepared
+from veyra.models.entries import Asked, Entries, Said, prepared
 from veyra.policy import prices
+from veyra.transport.base import Head
 from veyra.types import (
+    AttemptRecord,
     Embedded,
     EmbeddingResponse,
     EmbedRequest,
@@ -31,50 +33,86 @@ from veyra.types import (
 _T = TypeVar("_T")
 
 
-async def embed(
-    backend: BaseModelBackend, request: EmbedRequest, log: AuditLog | None, *, call: str, number: int = 1
-) -> EmbeddingResponse:
-    """Carry out one attempt at the vectors of some texts.
+class EmbedAttempt:
+    """One try at the vectors of some texts.
 
     Args:
         backend: who is asked.
         request: what is asked.
         log: where intent and outcome go; None records nothing (`audit="off"`).
         call: the id of the call that the attempt belongs to.
-        number: which try of the call this is, from 1.
-
-    Raises:
-        AuditUnavailableError: the intent could not be recorded; nothing was sent.
-        AuditWriteError: the outcome could not be recorded; `embedding` carries the answer.
-        ProviderError: the attempt failed.
+        earlier: the tries of the call before this one.
+        notes: attributes of the intent besides those of the request: why the attempt is made.
     """
-    exchange = prepared(backend, lambda: backend.prepare_embedding(request), request.model)
-    entries = Entries(log, backend=backend.name, call=call, number=number, model=request.model)
-    await entries.open(
-        exchange, lambda: (record.embedding_attributes(request, exchange), record.embedding_parts(request, exchange))
-    )
 
-    async def ask() -> tuple[EmbeddingResponse, Said]:
-        found = await _vectors(backend, request, exchange)
-        latency = entries.stop()
-        model = found.model or request.model or ""
+    streamed = False
+    """Vectors come whole."""
+
+    def __init__(
+        self,
+        backend: BaseModelBackend,
+        request: EmbedRequest,
+        log: AuditLog | None,
+        *,
+        call: str,
+        earlier: tuple[AttemptRecord, ...] = (),
+        notes: Mapping[str, object] | None = None,
+    ) -> None:
+        self._backend = backend
+        self._request = request
+        self._earlier = earlier
+        self._notes = notes
+        self._entries = Entries(log, backend=backend.name, call=call, number=len(earlier) + 1, model=request.model)
+        self._exchange: Exchange | None = None
+
+    @property
+    def head(self) -> Head | None:
+        """The status and headers that the provider answered with; None where there are none, or none yet."""
+        return None if self._exchange is None else self._exchange.head
+
+    @property
+    def failed(self) -> AttemptRecord | None:
+        """What is told of the attempt once it has failed; None where nothing of it is on record."""
+        return self._entries.failed
+
+    async def collect(self) -> EmbeddingResponse:
+        """Carry the attempt out and return its response.
+
+        Raises:
+            AuditUnavailableError: the intent could not be recorded; nothing was sent.
+            AuditWriteError: the outcome could not be recorded; `embedding` carries the answer.
+            ProviderError: the attempt failed.
+        """
+        request, entries = self._request, self._entries
+        exchange = prepared(self._backend, lambda: self._backend.prepare_embedding(request), request.model)
+        self._exchange = exchange
+        await entries.open(exchange, lambda: self._asked(exchange))
+        response, said = await _asked(entries, request.timeout, lambda: self._ask(exchange))
+        receipt = await entries.close("ok", said, response)
+        row = entries.row(response.model, receipt, usage=response.usage, cost=response.cost)
+        return replace(response, receipt=receipt, attempts=(*self._earlier, row))
+
+    def _asked(self, exchange: Exchange) -> Asked:
+        attributes = record.embedding_attributes(self._request, exchange)
+        return {**attributes, **(self._notes or {})}, record.embedding_parts(self._request, exchange)
+
+    async def _ask(self, exchange: Exchange) -> tuple[EmbeddingResponse, Said]:
+        found = await _vectors(self._backend, self._request, exchange)
+        latency = self._entries.stop()
+        model = found.model or self._request.model or ""
         price = prices.cost(exchange.provider, model, _priced(found), datetime.now(UTC))
         response = EmbeddingResponse(
             vectors=found.vectors,
             model=model,
-            backend=backend.name,
+            backend=self._backend.name,
             latency_ms=latency,
             usage=found.usage,
             cost=None if price is None else price.amount,
             request_id=found.request_id,
-            warnings=(*exchange.warnings, *_warnings(request, found)),
-            attempts=(entries.row(model, None),),
+            warnings=(*exchange.warnings, *_warnings(self._request, found)),
+            attempts=(*self._earlier, self._entries.row(model, None)),
         )
-        return response, entries.said(response, found=found, price=price)
-
-    response, said = await _asked(entries, request.timeout, ask)
-    receipt = await entries.close("ok", said, response)
-    return replace(response, receipt=receipt, attempts=(entries.row(response.model, receipt),))
+        return response, self._entries.said(response, found=found, price=price)
 
 
 async def count(
