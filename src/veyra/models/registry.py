@@ -65,7 +65,7 @@ def get_backend(name: str, *, audit: Audit = None, max_prompt_bytes: int = MAX_P
         raise InvalidRequestError(msg)
     if not isinstance(getattr(backend, "name", None), str):
         backend.name = name
-    return Gate(backend, _audit_log(audit, name), max_prompt_bytes=max_prompt_bytes)
+    return Gate(backend, audit_log(audit, name), max_prompt_bytes=max_prompt_bytes)
 
 
 def register_backend(name: str, factory: Factory | str) -> None:
@@ -144,7 +144,8 @@ def _check_options(name: str, factory: Factory, options: dict[str, object]) -> N
         raise InvalidRequestError(msg) from None
 
 
-def _audit_log(audit: Audit, name: str) -> AuditLog | None:
+def audit_log(audit: Audit, name: str) -> AuditLog | None:
+    """Return the log that `audit=` names, as `get_backend` says; None for `"off"`, which the logs that are open note of `name`."""
     if audit is None:
         return usual_log() or _shared_log(environ.audit_dir())
     if isinstance(audit, AuditLog):
