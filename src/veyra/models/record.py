@@ -16,6 +16,8 @@ from veyra.audit.redact import redact_bytes
 from veyra.errors import CallTimeoutError, ProviderError
 from veyra.models.base import Exchange
 from veyra.policy.prices import Cost
+from veyra.schema import json_schema
+from veyra.transport.recording import kept_headers
 from veyra.types import Embedded, EmbeddingResponse, EmbedRequest, Finish, ModelResponse, Request, TokenCount, Usage
 
 _PORTS = {"http": 80, "https": 443}
@@ -34,8 +36,6 @@ _USAGE_ATTRIBUTES = {
     "input_uncached": "veyra.usage.input_uncached",
     "reasoning": "veyra.usage.reasoning",
 }
-_KEPT_HEADERS = ("content-type", "date", "retry-after", "server", "x-request-id", "request-id")
-_KEPT_PREFIXES = ("x-ratelimit-", "anthropic-ratelimit-", "openai-processing-ms", "openai-version", "cf-ray")
 
 _encode = msgspec.json.Encoder(enc_hook=str).encode
 
@@ -86,6 +86,9 @@ def _place(exchange: Exchange) -> dict[str, object]:
         where = urlsplit(exchange.outgoing.url)
         attributes["server.address"] = where.hostname
         attributes["server.port"] = where.port or _PORTS.get(where.scheme)
+        attributes["url.path"] = where.path
+        if where.query:
+            attributes["url.query"] = where.query
     return attributes
 
 
@@ -102,6 +105,12 @@ def intent_parts(request: Request, exchange: Exchange) -> list[BodyPart]:
         asked["stop"] = request.stop
     if request.metadata:
         asked["metadata"] = request.metadata
+    if request.tool_choice is not None:
+        asked["tool_choice"] = request.tool_choice
+    if request.output is not None:
+        asked["output"] = json_schema(request.output)
+    if request.cache is not None:
+        asked["cache"] = request.cache
     return _asked_parts(asked, exchange)
 
 
@@ -219,11 +228,7 @@ def _meta(exchange: Exchange) -> dict[str, object]:
     """The head of the answer, and for each piece of its body how many bytes came after how many ns."""
     if exchange.head is None:
         raise AssertionError
-    headers = {
-        name: value
-        for name, value in exchange.head.headers.items()
-        if name in _KEPT_HEADERS or name.startswith(_KEPT_PREFIXES)
-    }
+    headers = kept_headers(exchange.head.headers)
     arrivals = [[len(data), ns] for data, ns in zip(exchange.body, exchange.arrivals, strict=True)]
     return {"status": exchange.head.status, "headers": headers, "arrivals": arrivals}
 
