@@ -178,7 +178,7 @@ async def test_an_index_of_another_version_is_replaced(tmp_path: Path) -> None:
     with sqlite3.connect(tmp_path / FILE) as database:
         database.execute("PRAGMA user_version = 99")
     database.close()
-    assert [one.message for one in disagreements(tmp_path)] == ["it is an index of version 99, not 1"]
+    assert [one.message for one in disagreements(tmp_path)] == ["it is an index of version 99, not 2"]
     assert len(_found(tmp_path)) == 2
 
 

@@ -15,6 +15,8 @@ import pytest
 
 from audit.recording import answer, ask, asked_parts, kinds, pair, run, statuses
 from veyra.audit import AuditLog, BodyPart, read_attempts, read_entries, verify
+from veyra.audit.index import Index
+from veyra.audit.search import Query, by_status
 from veyra.audit.tree import leaf_hash
 from veyra.errors import AuditUnavailableError, AuditWriteError
 
@@ -430,3 +432,44 @@ async def test_an_outcome_that_cannot_be_opened_for_is_refused_as_an_outcome(tmp
     (tmp_path / "log").write_bytes(b"")
     with pytest.raises(AuditWriteError, match="not on record"):
         await answer(AuditLog(tmp_path / "log"), intent)
+
+
+# ------------------------------------------------------------------------------ refused calls, cached answers
+
+
+async def test_a_refused_call_is_a_row_of_its_own(tmp_path: Path) -> None:
+    """A call that was refused here stands in the list as blocked, with why; it is no intent, and the log verifies."""
+    log = AuditLog(tmp_path / "log")
+    about = {"error.type": "BudgetExceededError", "gen_ai.request.model": "m"}
+    receipt = await log.blocked(call="c1", attempt=1, backend="mock", reason="budget", attributes=about)
+    log.close()
+    (row,) = log.attempts()
+    assert (row.seq, row.call, row.status, row.error, row.model) == (
+        receipt.seq,
+        "c1",
+        "blocked",
+        "BudgetExceededError",
+        "m",
+    )
+    assert log.verify().ok
+    with Index.open(tmp_path / "log") as index:
+        assert by_status(index, Query()) == {"blocked": 1}
+
+
+async def test_a_cached_answer_names_the_outcome_it_is_from(tmp_path: Path) -> None:
+    """What was answered from a cache is on record, and is no attempt."""
+    log = AuditLog(tmp_path / "log")
+    await log.cache_hit(call="c2", backend="mock", of="an-outcome", attributes={"gen_ai.request.model": "m"})
+    log.close()
+    leaves = [entry.leaf for entry in log.entries()]
+    assert [(leaf["call"], leaf["of"], leaf["attempt"]) for leaf in leaves if leaf["kind"] == "cache.hit"] == [
+        ("c2", "an-outcome", 0)
+    ]
+    assert list(log.attempts()) == []
+    assert log.verify().ok
+
+
+async def test_what_cannot_be_noted_is_an_error() -> None:
+    """An attribute that has no JSON form stops the note as it would stop an intent."""
+    with pytest.raises(AuditUnavailableError, match="odd"):
+        await AuditLog.memory().blocked(call="c", attempt=1, backend="b", reason="limit", attributes={"odd": object()})

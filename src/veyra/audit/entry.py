@@ -46,6 +46,8 @@ ROLLED_BACK: Final = "rollback.accepted"
 GAP: Final = "gap"
 IMPORT: Final = "import"
 CHANGED: Final = "config.changed"
+BLOCKED: Final = "call.blocked"
+HIT: Final = "cache.hit"
 
 STATUSES: Final = ("ok", "error", "timeout", "cancelled", "incomplete")
 """How an attempt may end; `abandoned` besides is for those whose process ended first."""
@@ -63,6 +65,8 @@ SHAPES: Final[Mapping[str, tuple[str, ...]]] = {
     GAP: (*_COMMON, "t", "tm", "since", "until", "intents", "outcomes", "reason"),
     IMPORT: (*_COMMON, "t", "tm", "of", "session", "entries", "origin", "size", "root"),
     CHANGED: (*_COMMON, "t", "tm", "of", "backend", "to"),
+    BLOCKED: (*_COMMON, "call", "attempt", "t", "tm", "backend", "reason", "attributes"),
+    HIT: (*_COMMON, "call", "attempt", "t", "tm", "backend", "of", "attributes"),
 }
 """The keys of each kind, in order. A later version may add kinds, and keys after these; readers keep both."""
 
@@ -220,6 +224,26 @@ def imported_spool(*, session: str, entries: int, origin: str, size: int, root: 
 def audit_off(*, backend: str) -> Draft:
     """Draft the entry that says: in this process a backend was made whose calls are not recorded."""
     return Draft(CHANGED, new_id(), f'{_times()},"of":"audit","backend":{_quote(backend)},"to":"off"')
+
+
+def blocked(attempt: Attempt, *, reason: str, attributes: Mapping[str, object]) -> Draft:
+    """Draft the entry that says: this call was refused here (by a limit, a budget, an open circuit); nothing was sent.
+
+    Raises:
+        ValueError: an attribute cannot be written, or the leaf would be too long.
+    """
+    said = f'"reason":{_quote(reason[:MAX_VALUE])},{_attributes(attributes, limit=MAX_VALUE)}'
+    return _checked(Draft(BLOCKED, new_id(), f"{_attempt(attempt)},{said}"))
+
+
+def cache_hit(attempt: Attempt, *, of: str, attributes: Mapping[str, object]) -> Draft:
+    """Draft the entry that says: this call was answered with what the outcome `of` gave before; nobody was asked.
+
+    Raises:
+        ValueError: an attribute cannot be written, or the leaf would be too long.
+    """
+    said = f'"of":{_quote(of)},{_attributes(attributes, limit=MAX_VALUE)}'
+    return _checked(Draft(HIT, new_id(), f"{_attempt(attempt)},{said}"))
 
 
 def seal(draft: Draft, sid: str, wseq: int, packer: Packer | None = None) -> Sealed:
@@ -402,6 +426,10 @@ def _check_types(leaf: Mapping[str, Any]) -> None:
     if right and leaf["kind"] == GAP:
         right = all(map(is_nanoseconds, (leaf["since"], leaf["until"]))) and isinstance(leaf["reason"], str)
         right = right and all(map(_is_count, (leaf["intents"], leaf["outcomes"])))
+    if right and leaf["kind"] in {BLOCKED, HIT}:
+        texts = ("call", "backend", "reason" if leaf["kind"] == BLOCKED else "of")
+        right = all(isinstance(leaf[name], str) for name in texts) and isinstance(leaf["attributes"], dict)
+        right = right and _is_count(leaf["attempt"]) and is_nanoseconds(leaf["t"])
     if right and leaf["kind"] == CHANGED:
         right = all(isinstance(leaf[name], str) for name in ("of", "backend", "to"))
     if right and leaf["kind"] == IMPORT:

@@ -24,8 +24,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
 from veyra.audit import segment
-from veyra.audit.entry import INTENT, OUTCOME
-from veyra.audit.read import AttemptRow, Entry, closed, opened, placed_entries
+from veyra.audit.entry import BLOCKED, INTENT, OUTCOME
+from veyra.audit.read import AttemptRow, Entry, closed, opened, placed_entries, refused
 from veyra.audit.tree import leaf_hash
 from veyra.audit.walk import Place
 from veyra.errors import AuditCorruptError, AuditError
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     import sqlite3
 
 FILE: Final = "index.db"
-VERSION: Final = 1
+VERSION: Final = 2
 TOKENS: Final = ("input_total", "input_uncached", "cache_read", "cache_write", "output_total", "reasoning")
 ACTOR: Final = "veyra.actor"
 TRACE: Final = "veyra.trace_id"
@@ -302,6 +302,10 @@ def _take(database: sqlite3.Connection, entry: Entry) -> None:
         database.execute(_INTENT, _intent(entry))
     elif leaf["kind"] == OUTCOME:
         database.execute(_OUTCOME, _outcome(entry))
+    elif leaf["kind"] == BLOCKED:
+        database.execute(_INTENT, _intent(entry))
+        row = refused(entry)
+        database.execute(_BLOCKED, (row.status, _plain(row.error), entry.seq, entry.seq))
 
 
 def _intent(entry: Entry) -> list[object]:
@@ -390,6 +394,7 @@ _OUTCOME: Final = (
     f"UPDATE attempts SET model = coalesce(?, model), {', '.join(f'{name} = ?' for name in _ENDING)} "  # noqa: S608  (our own words)
     "WHERE id = ? AND ended IS NULL"
 )
+_BLOCKED: Final = "UPDATE attempts SET status = ?, error = ?, ended = ? WHERE seq = ?"
 
 
 # ------------------------------------------------------------------------------------------------ comparing

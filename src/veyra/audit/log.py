@@ -7,7 +7,7 @@ import contextlib
 import errno
 import os
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -210,6 +210,52 @@ class AuditLog:
         if isinstance(result, Receipt):
             return result
         raise self._unwritten(result) from result
+
+    async def blocked(
+        self, *, call: str, attempt: int, backend: str, reason: str, attributes: Mapping[str, object]
+    ) -> Receipt:
+        """Record that a call was refused here before anything was sent; durable as an intent.
+
+        Args:
+            call: the id of the call; attempt: which try of it was not made, from 1.
+            backend: who would have been asked.
+            reason: what refused it, in a word: `limit`, `budget`, `circuit`, `deadline`.
+            attributes: as for `intent`.
+
+        Raises:
+            AuditUnavailableError: it could not be recorded.
+        """
+        which = Attempt(call, attempt, backend)
+        return await self._note(lambda: entry.blocked(which, reason=reason, attributes=attributes))
+
+    async def cache_hit(self, *, call: str, backend: str, of: str, attributes: Mapping[str, object]) -> Receipt:
+        """Record that a call was answered from a cache; durable as an intent.
+
+        Args:
+            call: the id of the call.
+            backend: who gave the answer when it was first asked for.
+            of: the id of the outcome that recorded that answer.
+            attributes: as for `intent`.
+
+        Raises:
+            AuditUnavailableError: it could not be recorded; the answer must not be handed on.
+        """
+        which = Attempt(call, 0, backend)
+        return await self._note(lambda: entry.cache_hit(which, of=of, attributes=attributes))
+
+    async def _note(self, draft: Callable[[], Draft]) -> Receipt:
+        """Record an entry that is no pair's half."""
+        try:
+            drafted = draft()
+        except (TypeError, ValueError) as error:
+            raise self._unavailable(error) from error
+        if self._memory is not None:
+            return self._memory.append(drafted)
+        waiting = self._queue(drafted, defer=self._manner.mode == "async")
+        result: Result = waiting if isinstance(waiting, Receipt) else await waiting
+        if isinstance(result, Receipt):
+            return result
+        raise self._unavailable(result) from result
 
     def _queue(self, draft: Draft, *, defer: bool) -> Future[Result] | Receipt:
         """Queue an entry; return what its result is to be waited for with, or, where nobody need wait, a receipt."""

@@ -19,7 +19,7 @@ from typing import Any, Final
 
 from veyra.audit import segment
 from veyra.audit.coding import unpack
-from veyra.audit.entry import INTENT, OUTCOME, Blob, commit, parse, parse_blobs
+from veyra.audit.entry import BLOCKED, INTENT, OUTCOME, Blob, commit, parse, parse_blobs
 from veyra.audit.frame import Frame
 from veyra.audit.walk import Fault, Place, Walk
 from veyra.errors import AuditCorruptError, AuditError
@@ -108,7 +108,7 @@ class AttemptRow:
         attempt: which try of the call, from 1.
         time: when the intent was recorded, RFC 3339 in UTC with microseconds.
         model: the model that answered, or else the one asked for.
-        status: `open` until there is an outcome, then that outcome's.
+        status: `open` until there is an outcome, then that outcome's; `blocked` where the call was refused before it was sent.
         request_id: the provider's, None where it gave none.
         latency_ms: None until there is an outcome, and for an abandoned one.
         usage: tokens by the names of `veyra.types.Usage`; None where nothing was stated, a None inside where that was not.
@@ -195,7 +195,7 @@ def memory_entries(entries: Sequence[tuple[bytes, bytes]]) -> Iterator[Entry]:
 
 
 def joined(entries: Iterable[Entry]) -> Iterator[AttemptRow]:
-    """Yield one row for each intent, in order, joined with its outcome as soon as that was read."""
+    """Yield one row for each intent, joined with its outcome, and for each refused call, in order, as soon as read."""
     rows: deque[str] = deque()
     waiting: dict[str, AttemptRow] = {}
     for entry in entries:
@@ -203,6 +203,9 @@ def joined(entries: Iterable[Entry]) -> Iterator[AttemptRow]:
         if leaf["kind"] == INTENT:
             rows.append(leaf["id"])
             waiting[leaf["id"]] = opened(entry)
+        elif leaf["kind"] == BLOCKED:
+            rows.append(leaf["id"])
+            waiting[leaf["id"]] = refused(entry)
         elif leaf["kind"] == OUTCOME and leaf["intent"] in waiting:
             waiting[leaf["intent"]] = closed(waiting[leaf["intent"]], leaf)
         while rows and waiting[rows[0]].status != "open":
@@ -244,6 +247,11 @@ def closed(row: AttemptRow, leaf: Mapping[str, Any]) -> AttemptRow:
         error=_text(attributes.get("error.type")),
         outcome=leaf["id"],
     )
+
+
+def refused(entry: Entry) -> AttemptRow:
+    """Return the row of a call that was refused before anything was sent."""
+    return replace(opened(entry), status="blocked", error=_text(entry.leaf["attributes"].get("error.type")))
 
 
 def rfc3339(nanoseconds: int) -> str:
