@@ -1,73 +1,46 @@
 """A transport without a network: it plays a script, keeps what it was sent, and watches that its users keep the rules.
 
     transport = ScriptedTransport([Refuse(), Answer(chunks=[b"{}"])])
+    transport = ScriptedTransport(parse_script("ok; rate-limit@after=2; cut@event=3"), answer=answer, form=form)
 
-Each `open` takes the next step. A step is data, and so is each fault; nothing depends on time except that `Stall` and
-`Answer(end="stall")` wait until the caller gives up.
+Each `open` takes the next step. A step is data, and so is each fault (`veyra.transport.faults`); no clock is read, and time
+passes on the event loop only, where a fault waits.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Iterable
 from types import TracebackType
-from typing import Literal, Self, TypeAlias, assert_never
+from typing import Self, TypeAlias, assert_never
 
 from veyra.errors import CallTimeoutError, ConnectionFailedError, IncompleteStreamError
 from veyra.transport import checks
 from veyra.transport.base import Head, Incoming, Outgoing, Transport
+from veyra.transport.faults import Fault, NoConnection, Refuse, Reset, Stall, Unanswered
+from veyra.transport.playing import Answer, Form, Repeat, apply
+
+__all__ = ["Answer", "NoConnection", "Refuse", "Reset", "ScriptedTransport", "Stall", "Step"]
+
+Step: TypeAlias = Answer | Fault | None
+"""An answer of its own, or a fault of the script's one answer, or None for that answer as it is."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
-    """An answer, whole or not.
-
-    Attributes:
-        status, headers: its head; names in lower case.
-        chunks: its body, in the pieces in which it arrives; empty pieces are left out.
-        end: what comes after the last chunk: the `end` of the body, a `cut` connection, or nothing at all (`stall`).
-    """
-
-    status: int = 200
-    headers: Mapping[str, str] = field(default_factory=dict)
-    chunks: Sequence[bytes] = ()
-    end: Literal["end", "cut", "stall"] = "end"
-
-    def cut_after(self, size: int) -> Answer:
-        """Return this answer with its body cut after `size` bytes, the pieces before that unchanged."""
-        kept: list[bytes] = []
-        for chunk in self.chunks:
-            kept.append(chunk[:size])
-            size -= len(kept[-1])
-        return Answer(status=self.status, headers=self.headers, chunks=kept, end="cut")
+class _Over:
+    """Stands for the step after the last."""
 
 
-@dataclass(frozen=True, slots=True)
-class Refuse:
-    """No connection; nothing was sent."""
-
-
-@dataclass(frozen=True, slots=True)
-class NoConnection:
-    """No connection within `Outgoing.connect_timeout`; raised at once."""
-
-
-@dataclass(frozen=True, slots=True)
-class Reset:
-    """The connection breaks after the request was sent and before an answer."""
-
-
-@dataclass(frozen=True, slots=True)
-class Stall:
-    """The request is taken and never answered."""
-
-
-Step: TypeAlias = Answer | Refuse | NoConnection | Reset | Stall
+_OVER = _Over()
 
 
 class ScriptedTransport(Transport):
-    """Plays `script`, one step per `open`.
+    """Plays a script, one step per `open`.
+
+    Args:
+        script: the steps.
+        answer: what the steps that are no answers of their own are about.
+        form: the words for the faults that say something.
+        now: seconds since 1970 (UTC), from which a date in a header counts.
 
     Attributes:
         sent: the requests, in the order in which they were opened.
@@ -75,13 +48,18 @@ class ScriptedTransport(Transport):
         left_early: how many exchanges were left before the end of their body.
 
     Raises (on opening):
-        InvalidRequestError: what http would refuse as well.
+        InvalidRequestError: what http would refuse as well; a step is told in a format's own words, and there is no form.
         AssertionError: the script is at its end; the body is iterated twice, or after its context was left. These are
             mistakes of the user of the transport.
     """
 
-    def __init__(self, script: Iterable[Step]) -> None:
+    def __init__(
+        self, script: Iterable[Step], *, answer: Answer | None = None, form: Form | None = None, now: float = 0.0
+    ) -> None:
         self._script = iter(script)
+        self._answer = Answer() if answer is None else answer
+        self._form = form
+        self._now = now
         self.sent: list[Outgoing] = []
         self.is_open = 0
         self.left_early = 0
@@ -90,13 +68,13 @@ class ScriptedTransport(Transport):
         """Take the next step of the script; see `Transport.open`."""
         return _Exchange(self, request)
 
-    def take(self, request: Outgoing) -> Step:
-        """Note `request` and return the step that answers it."""
+    def take(self, request: Outgoing) -> Answer | Unanswered:
+        """Note `request` and return what answers it."""
         checks.check(request)
         self.sent.append(request)
-        step = next(self._script, None)
-        assert step is not None, f"the script has no step for request {len(self.sent)}"
-        return step
+        step = next(self._script, _OVER)
+        assert not isinstance(step, _Over), f"the script has no step for request {len(self.sent)}"
+        return step if isinstance(step, Answer) else apply(step, self._answer, self._form, now=self._now)
 
     def assert_finished(self) -> None:
         """Assert that every step was taken and every exchange left."""
@@ -136,18 +114,27 @@ class _Exchange(Incoming):
             assert not self._was_left, "a body is read inside its context"
             yield chunk
             await asyncio.sleep(0)  # as a network would, let others run
-        if self._answer.end == "stall":
-            await _nothing()
-        self._is_over = True
-        if self._answer.end == "cut":
-            msg = "the script broke its answer off"
-            raise IncompleteStreamError(msg)
+        match self._answer.end:
+            case "stall":
+                await _nothing()
+            case Repeat(data, every):
+                while True:
+                    await asyncio.sleep(every)
+                    yield data
+            case "cut":
+                self._is_over = True
+                msg = "the script broke its answer off"
+                raise IncompleteStreamError(msg)
+            case "end":
+                self._is_over = True
 
 
-async def _answered(step: Step, request: Outgoing) -> Answer:
+async def _answered(step: Answer | Unanswered, request: Outgoing) -> Answer:
     """Do what a step says up to the head of its answer."""
     match step:
         case Answer():
+            if step.wait:
+                await asyncio.sleep(step.wait)
             return step
         case Refuse():
             msg = "no connection: the script refused it"
