@@ -2,6 +2,7 @@
 
     VeyraError
     ├── UnknownBackendError           no backend has that name (also a KeyError, as the lookup of ADR-0001)
+    ├── ConfigError                   a setting in a file or a variable is wrong; says where
     ├── ProviderError                 one attempt failed; says where, how, and whether to try again
     │   ├── AuthenticationError       no key, or the provider refuses it
     │   ├── PermissionDeniedError     the key may not do this
@@ -37,6 +38,9 @@ from copyreg import __newobj__  # type: ignore[attr-defined]  # makes an object 
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
     from veyra.types import AttemptRecord, EmbeddingResponse, ModelResponse
 
 EXCERPT_LIMIT = 500
@@ -49,6 +53,14 @@ def excerpt(body: bytes | str) -> str:
     line = " ".join(text[: EXCERPT_LIMIT * 2].split())
     line = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in line)
     return line if len(line) <= EXCERPT_LIMIT else line[: EXCERPT_LIMIT - 1] + "…"
+
+
+def near(name: str, names: Iterable[str]) -> str:
+    """Return `; did you mean ...?` for the names nearest to a misspelt one, or `.` where there is none."""
+    from difflib import get_close_matches  # noqa: PLC0415  (only who misspells waits for it)
+
+    close = get_close_matches(name.lower(), list(names), n=3, cutoff=0.5)
+    return f"; did you mean {' or '.join(repr(c) for c in close)}?" if close else "."
 
 
 class VeyraError(Exception):
@@ -74,6 +86,20 @@ class VeyraError(Exception):
 
 class UnknownBackendError(VeyraError, KeyError):
     """No backend is registered under the name asked for; the message lists the names nearest to it."""
+
+
+class ConfigError(VeyraError):
+    """A setting in a file, a variable or a profile's name is wrong. The message begins with where, and shows no secret.
+
+    Attributes:
+        path: the file, or None where the setting came from elsewhere.
+        line: the line of it, from 1, or None where no line is to blame.
+    """
+
+    def __init__(self, message: str, *, path: Path | None = None, line: int | None = None) -> None:
+        super().__init__(message)
+        self.path = path
+        self.line = line
 
 
 class ProviderError(VeyraError):

@@ -16,11 +16,11 @@ from typing import TypeAlias
 from veyra import environ
 from veyra.audit import AuditLog
 from veyra.audit.modes import MODES
-from veyra.errors import InvalidRequestError, UnknownBackendError
+from veyra.errors import InvalidRequestError, UnknownBackendError, near
 from veyra.models.base import BaseModelBackend
 from veyra.models.endpoints import ENDPOINTS
 from veyra.models.gate import Gate
-from veyra.models.request import MAX_PROMPT_BYTES, near
+from veyra.models.request import MAX_PROMPT_BYTES
 from veyra.models.stand_in import Factory, made, usual_log
 from veyra.types import Secret
 

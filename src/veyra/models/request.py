@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from operator import index
 from sys import float_info
 from typing import Any, SupportsIndex, TypeAlias
 
-from veyra.errors import ContextLengthError, InvalidRequestError
+from veyra.errors import ContextLengthError, InvalidRequestError, near
 from veyra.schema import function_schema, json_schema
 from veyra.types import EmbedRequest, Message, ModelResponse, Options, Prompt, Request, Text, Timeouts, Tool
 
@@ -110,12 +109,6 @@ def given_options(request: Request) -> Options:
         if name not in {"timeout", "repair"} and value is not None and value not in ((), {}):
             given[name] = value  # type: ignore[literal-required]  # the names are those of Options
     return given
-
-
-def near(name: str, names: Sequence[str]) -> str:
-    """Return `; did you mean ...?` for the names nearest to a misspelt one, or `.` where there is none."""
-    close = difflib.get_close_matches(name.lower(), names, n=3, cutoff=0.5)
-    return f"; did you mean {' or '.join(repr(c) for c in close)}?" if close else "."
 
 
 def _checked(options: Mapping[str, Any], checks: _Checks) -> dict[str, Any]:
