@@ -1,0 +1,1 @@
+"""Settings: what files and variables say, checked, and where each of it came from."""
