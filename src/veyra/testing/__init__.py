@@ -1,0 +1,1 @@
+"""What tests of code that calls models need: faults, a server that has them, and more; each in its own module."""
