@@ -7,9 +7,10 @@ import contextlib
 import errno
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Final, Self
 
 from veyra.audit import entry, read
 from veyra.audit.entry import STATUSES, Attempt, BodyPart, Draft
@@ -25,7 +26,7 @@ from veyra.errors import AuditError, AuditUnavailableError, AuditWriteError
 from veyra.types import Receipt
 
 if TYPE_CHECKING:
-    from asyncio import Future
+    from asyncio import AbstractEventLoop, Future
 
     from veyra.audit.health import Health
 
@@ -39,13 +40,14 @@ _HINTS = {
     errno.EOPNOTSUPP: "choose a directory on a disk of this machine",
     errno.EDQUOT: "the quota is used up; make room, or choose a directory on another disk",
 }
+_COMPANY_SECONDS: Final = 1.0
 
 
 class AuditLog:
     """A log of calls in one directory, or in memory.
 
-    Making one touches nothing: the directory is made and opened with the first entry, on a thread of its own. It may
-    be used from several threads and event loops, in several processes at once, and on both sides of a fork. A process
+    Making one touches nothing: the directory is made and opened with the first entry, on a thread of its own. That
+    writes the entries, but for those of a task alone on its loop, which writes its own (ADR-0008). A log may be used from several threads and event loops, in several processes at once, and on both sides of a fork. A process
     that ends closes its logs.
 
     Args:
@@ -82,6 +84,7 @@ class AuditLog:
             any_filesystem=any_filesystem,
         )
         self._memory: Memory | None = None
+        self._look_again_at = 0.0
 
     @classmethod
     def memory(cls) -> Self:
@@ -143,15 +146,12 @@ class AuditLog:
         try:
             named = attributes if self._memory is not None else {**attributes, ATTRIBUTE: self._manner.mode}
             draft = entry.intent(which, attributes=named, parts=tuple(parts))
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError) as error:
             raise self._unavailable(error) from error
         if self._memory is not None:
             return self._memory.append(draft)
-        waiting = self._queue(draft, defer=self._manner.mode == "async")
-        if isinstance(waiting, Receipt):
-            return waiting
         try:
-            result = await waiting
+            result = await self._recorded(draft, defer=self._manner.mode == "async")
         except BaseException:
             unsent = {"veyra.sent": False}
             outcome = entry.outcome(which, intent=draft.id, status="cancelled", latency_ns=None, attributes=unsent)
@@ -203,9 +203,8 @@ class AuditLog:
             if self._memory is not None:
                 result = self._memory.append(draft)
             else:
-                waiting = self._queue(draft, defer=self._manner.mode != "strict")
-                result = waiting if isinstance(waiting, Receipt) else await waiting
-        except (TypeError, ValueError, LookupError) as error:
+                result = await self._recorded(draft, defer=self._manner.mode != "strict")
+        except (TypeError, ValueError, OverflowError, LookupError) as error:
             result = error
         if isinstance(result, Receipt):
             return result
@@ -247,26 +246,42 @@ class AuditLog:
         """Record an entry that is no pair's half."""
         try:
             drafted = draft()
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError) as error:
             raise self._unavailable(error) from error
         if self._memory is not None:
             return self._memory.append(drafted)
-        waiting = self._queue(drafted, defer=self._manner.mode == "async")
-        result: Result = waiting if isinstance(waiting, Receipt) else await waiting
+        result = await self._recorded(drafted, defer=self._manner.mode == "async")
         if isinstance(result, Receipt):
             return result
         raise self._unavailable(result) from result
 
-    def _queue(self, draft: Draft, *, defer: bool) -> Future[Result] | Receipt:
-        """Queue an entry; return what its result is to be waited for with, or, where nobody need wait, a receipt."""
+    async def _recorded(self, draft: Draft, *, defer: bool) -> Result:
+        """Record an entry; return at once where nobody need wait for it, else when it is durable or could not be made so."""
         if defer and self._put(Waiting(draft), if_room=True):
             return Receipt(origin="", id=draft.id, seq=None, leaf_hash="")
         from asyncio import get_running_loop  # noqa: PLC0415  (importing the log loads no asyncio; a caller has it)
 
         loop = get_running_loop()
+        if self._manner.mode == "strict" and self._is_alone(loop):
+            writer = _WRITERS.get(self)
+            result = None if writer is None else writer.record_here(draft)
+            if result is not None:
+                return result
         future: Future[Result] = loop.create_future()
         self._put(Waiting(draft, loop, future))
-        return future
+        return await future
+
+    def _is_alone(self, loop: AbstractEventLoop) -> bool:
+        """Tell whether the running task is the only one on its loop. Where it was not, that is not asked for a second."""
+        from asyncio import all_tasks  # noqa: PLC0415  (as above)
+
+        now = time.monotonic()
+        if now < self._look_again_at:
+            return False
+        if len(all_tasks(loop)) == 1:
+            return True
+        self._look_again_at = now + _COMPANY_SECONDS
+        return False
 
     def _put(self, waiting: Waiting, *, if_room: bool = False) -> bool:
         """Queue an entry; tell whether it was, which `if_room` leaves to the writer."""
@@ -345,7 +360,7 @@ class AuditLog:
 
     async def aclose(self) -> None:
         """Do what `close` does, without holding up the event loop."""
-        from asyncio import to_thread  # noqa: PLC0415  (as in _queue)
+        from asyncio import to_thread  # noqa: PLC0415  (as in _recorded)
 
         await to_thread(self.close)
 

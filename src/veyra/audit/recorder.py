@@ -95,6 +95,11 @@ class Recorder:
         return self._store
 
     @property
+    def is_in_order(self) -> bool:
+        """Tell whether the log is open and nothing is to be made good in it: an entry is a write and a sync."""
+        return self._ready and self._spool is None and self._lost is None and self.failure is None
+
+    @property
     def spooled(self) -> int:
         """The entries in the second place."""
         return 0 if self._spool is None else self._spool.entries
@@ -118,7 +123,7 @@ class Recorder:
                     self._record(outcomes, results)
         except Exception as error:  # noqa: BLE001  (whatever it is, those who wait for it must hear of it)
             if not isinstance(error, AuditError):
-                self._drop()
+                self.drop()
             failure = error
         self.failure = failure
         if failure is not None:
@@ -213,7 +218,7 @@ class Recorder:
                 self._make_ready(store)
             except BaseException:
                 if self._spool is None:
-                    self._drop()
+                    self.drop()
                 raise
             self._ready = True
         if self._lost is not None:
@@ -419,7 +424,7 @@ class Recorder:
             try:
                 self._store.save(None if self._signer is None else self._signer.sign(self._store.durable))
             except AuditCorruptError:
-                self._drop()  # the next entry opens the log again, and is told why that is refused
+                self.drop()  # the next entry opens the log again, and is told why that is refused
             except (OSError, AuditError):
                 pass  # the entries are durable; it is tried again in a second
 
@@ -438,7 +443,7 @@ class Recorder:
         self._retry_at = 0.0
         results = self.record([*self._session.unfinished(), session_close()])
         if self._spool is not None or any(isinstance(result, Exception) for result in results.values()):
-            self._drop()
+            self.drop()
             return
         self.save()
         if self._store is not None:
@@ -451,7 +456,7 @@ class Recorder:
         if self._spool is not None:
             self._spool.release()
 
-    def _drop(self) -> None:
+    def drop(self) -> None:
         """Give the session up as dead; the next entry opens the log in a new one, which recovers it."""
         self.release()
         self._store = self._spool = None

@@ -1,10 +1,12 @@
-"""The one thread of a process that writes a log: it takes what is queued, writes it, syncs, and lets waiters go.
+"""The one writer of a process: a thread that takes what is queued, writes it, syncs, and lets waiters go.
 
 1. Batches come from load, not from a timer: while one batch is being synced, the next one gathers.
 2. Waiters are let go per event loop, with one wake-up for all of a batch.
 3. An entry that nobody waits for is kept until it could be written, before all that came after it; how many there may be
    is bounded (`modes.py`).
 4. A checkpoint follows an append by at most a second or a thousand entries; it is signed where the log has a key.
+5. A caller that keeps nobody waiting may write its entry itself, where the log is in order and no other entry is on its
+   way (`record_here`, ADR-0008). The thread then has the checkpoint to write and nothing else.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import contextlib
 import threading
 import time
 from collections.abc import Sequence
+from enum import Enum
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -47,6 +50,13 @@ class Waiting(NamedTuple):
         return sum([len(part.data) for part in self.draft.parts])
 
 
+class _Sign(Enum):
+    """What the thread may find in its queue besides entries."""
+
+    LOOK = "look whether something is due"
+    CLOSE = "end the session"
+
+
 class Writer:
     """The thread and its queue, from the first entry until `close`.
 
@@ -57,11 +67,16 @@ class Writer:
     def __init__(self, directory: Path, places: Places, manner: Manner) -> None:
         self.busy = threading.Lock()
         self._recorder = Recorder(directory, places, manner)
-        self._queue: SimpleQueue[Waiting | None] = SimpleQueue()
+        self._queue: SimpleQueue[Waiting | _Sign] = SimpleQueue()
+        self._queued = 0
+        self._settled = 0
         self._taken = _Count()
         self._done = _Count()
         self._kept: list[Waiting] = []
         self._unsaved_since = 0.0
+        self._told_to_look = False
+        self._ended = False
+        self._recording = 0
         self._thread = threading.Thread(target=self._run, name="veyra-audit", daemon=True)
 
     def start(self) -> None:
@@ -72,7 +87,32 @@ class Writer:
         """Queue an entry; never waits. One that nobody waits for is put only while `has_room`. One thread at a time."""
         if waiting.future is None:
             self._taken.add(waiting.size)
+        self._queued += 1
         self._queue.put(waiting)
+
+    def record_here(self, draft: Draft) -> Result | None:
+        """Record an entry on the calling thread, durably; None where that is for the thread, and nothing was done.
+
+        It is done here where it is one write and one sync: the log is open and in order, and every entry that was queued
+        is settled. Should a signal's handler raise meanwhile, the session is given up as dead.
+        """
+        if self.busy.locked():
+            return None
+        with self.busy:
+            if self._ended or self._queued != self._settled or not self._recorder.is_in_order:
+                return None
+            self._recording = threading.get_ident()
+            try:
+                result = self._recorder.record([draft])[draft.id]
+            except BaseException:
+                self._recorder.drop()
+                raise
+            finally:
+                self._recording = 0
+            if not self._told_to_look and (not self._unsaved_since or self._recorder.unsaved >= _SAVE_ENTRIES):
+                self._told_to_look = True
+                self._queue.put(_Sign.LOOK)
+            return result
 
     def has_room(self) -> bool:
         """Tell whether an entry may be put that nobody waits for: the log takes entries, and not too many are on their way."""
@@ -101,8 +141,11 @@ class Writer:
         Returns:
             How many entries that nobody waits for could not be written.
         """
-        self._queue.put(None)
-        self._thread.join()
+        self._queue.put(_Sign.CLOSE)
+        if (
+            self._recording != threading.get_ident()
+        ):  # else a signal's handler closes the log, and would wait for itself
+            self._thread.join()
         return len(self._kept)
 
     def forget(self) -> None:
@@ -121,6 +164,7 @@ class Writer:
                 elif not closing:
                     self._recorder.retry()
                 if closing:
+                    self._ended = True
                     self._recorder.finish()
                 elif self._save_due() == 0:
                     self._unsaved_since = time.monotonic()
@@ -132,9 +176,12 @@ class Writer:
         size = 0
         try:
             item = self._queue.get(timeout=self._due())
-            while item is not None:
-                batch.append(item)
-                size += item.size
+            while item is not _Sign.CLOSE:
+                if item is _Sign.LOOK:
+                    self._told_to_look = False
+                else:
+                    batch.append(item)
+                    size += item.size
                 if len(batch) >= _BATCH_ENTRIES or size >= _BATCH_BYTES:
                     return batch, False
                 item = self._queue.get_nowait()
@@ -152,6 +199,7 @@ class Writer:
                     self._kept.append(waiting)
                 else:
                     self._done.add(waiting.size)
+        self._settled += len(batch) - len(self._kept)
         _tell(batch, results)
 
     def _due(self) -> float | None:

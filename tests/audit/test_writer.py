@@ -1,0 +1,136 @@
+"""Who writes an entry: the log's own thread, or a caller that keeps nobody waiting."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any
+
+from audit.recording import answer, ask, kinds, pair, run, statuses
+from veyra.audit import AuditLog, checkpoint, verify
+from veyra.audit import log as log_module
+from veyra.types import Receipt
+
+
+def step(work: Coroutine[Any, Any, Receipt]) -> Receipt | None:
+    """Take the first step of recording an entry; return its receipt, None where it waits for somebody."""
+    try:
+        work.send(None)
+    except StopIteration as done:
+        receipt: Receipt = done.value
+        return receipt
+    work.close()
+    return None
+
+
+async def test_a_task_alone_on_its_loop_writes_its_entries_itself(tmp_path: Path) -> None:
+    """Where no other task could run meanwhile, an entry is durable without a wait for the log's thread."""
+    log = AuditLog(tmp_path)
+    first = await pair(log, "opens the log")
+    intent = step(ask(log, "alone"))
+    assert intent is not None
+    outcome = step(answer(log, intent, "alone"))
+    assert outcome is not None
+    assert (first.seq, intent.seq, outcome.seq) == (2, 3, 4)
+    await log.aclose()
+    assert statuses(tmp_path) == {"ok": 2}
+    assert verify(tmp_path).ok
+
+
+async def test_the_first_entry_is_for_the_thread(tmp_path: Path) -> None:
+    """Opening and recovering a log takes its time, and never on a loop's own thread."""
+    log = AuditLog(tmp_path)
+    assert step(ask(log)) is None
+    await log.aclose()
+    assert statuses(tmp_path) == {"cancelled": 1}
+
+
+async def test_a_task_in_company_waits_for_the_thread(tmp_path: Path) -> None:
+    """Where another task is on the loop, it is not kept waiting for the disk."""
+    log = AuditLog(tmp_path)
+    await pair(log, "opens the log")
+    other = asyncio.create_task(asyncio.Event().wait())
+    assert step(ask(log)) is None
+    other.cancel()
+    await log.aclose()
+    assert statuses(tmp_path) == {"ok": 1, "cancelled": 1}
+
+
+async def test_an_entry_on_its_way_goes_first(tmp_path: Path) -> None:
+    """A caller does not write past what is queued."""
+    log = AuditLog(tmp_path)
+    await pair(log, "opens the log")
+    writer = log_module._WRITERS[log]
+    with writer.busy:
+        AuditLog.note_off("mock")
+        assert step(ask(log)) is None
+    await log.aclose()
+    assert list(kinds(tmp_path))[3] == "config.changed"
+    assert verify(tmp_path).ok
+
+
+async def test_a_checkpoint_follows_a_thousand_entries_of_a_lone_caller(tmp_path: Path) -> None:
+    """The thread is told when a checkpoint is due, whoever wrote the entries."""
+    log = AuditLog(tmp_path)
+    for number in range(501):
+        await pair(log, f"c{number}")
+    while not (tmp_path / checkpoint.FILE).exists():
+        await asyncio.sleep(0)
+    assert checkpoint.parse((tmp_path / checkpoint.FILE).read_bytes()).size <= 1_003
+    await log.aclose()
+
+
+INTERRUPTED = """
+import asyncio, sys
+from audit.recording import ask, pair
+from veyra.audit import AuditLog, checkpoint
+
+async def main():
+    log = AuditLog(sys.argv[1])
+    await pair(log, "before")
+    armed = True
+
+    def signal(event, arguments):
+        nonlocal armed
+        if armed and event == "fcntl.flock":
+            armed = False
+            {act}
+
+    sys.addaudithook(signal)
+    {then}
+
+asyncio.run(main())
+"""
+
+
+def interrupted(directory: Path, act: str, then: str) -> None:
+    """Run a program whose signal's handler does something in the middle of an entry that the program writes itself."""
+    done = run(INTERRUPTED.format(act=act, then=then), directory)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_handler_that_raises_in_the_middle_of_an_entry_leaves_a_log_in_order(tmp_path: Path) -> None:
+    """The session is then given up as dead: the next entry recovers it, and says what was open in it."""
+    then = """
+    intent = await ask(log, "open")
+    armed = True
+    try:
+        await ask(log, "interrupted")
+    except KeyboardInterrupt:
+        await pair(log, "after")
+    else:
+        raise AssertionError
+    log.close()
+    """
+    interrupted(tmp_path, "raise KeyboardInterrupt", f"armed = False{then}")
+    assert statuses(tmp_path) == {"ok": 2, "abandoned": 1}
+    assert verify(tmp_path).ok
+
+
+def test_a_handler_may_close_the_log_in_the_middle_of_an_entry(tmp_path: Path) -> None:
+    """It does not wait for the entry that it interrupts; the session ends when that is written."""
+    interrupted(tmp_path, "log.close()", "await ask(log, 'closed meanwhile')")
+    report = verify(tmp_path)
+    assert report.ok
+    assert kinds(tmp_path)["call.intent"] == 2
