@@ -10,9 +10,13 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from veyra.audit import AuditLog
+    from veyra.client.client import Client, Target
     from veyra.models.base import BaseModelBackend
     from veyra.models.mock import MockBackend
     from veyra.models.registry import get_backend, list_backends, register_backend
+    from veyra.policy.breaker import Breaker
+    from veyra.policy.fallback import Fallback
+    from veyra.policy.retry import Retry
     from veyra.types import Message, ModelResponse, Timeouts, Tool
 
 __version__ = "0.1.0"
@@ -28,14 +32,24 @@ __all__ = [
     "Tool",
     "Timeouts",
     "AuditLog",
+    "Client",
+    "Target",
+    "Retry",
+    "Fallback",
+    "Breaker",
 ]
 
 _HOMES = {
     "AuditLog": "veyra.audit",
     "BaseModelBackend": "veyra.models.base",
+    "Breaker": "veyra.policy.breaker",
+    "Client": "veyra.client.client",
+    "Fallback": "veyra.policy.fallback",
     "Message": "veyra.types",
     "MockBackend": "veyra.models.mock",
     "ModelResponse": "veyra.types",
+    "Retry": "veyra.policy.retry",
+    "Target": "veyra.client.client",
     "Timeouts": "veyra.types",
     "Tool": "veyra.types",
     "get_backend": "veyra.models.registry",

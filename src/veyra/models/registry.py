@@ -48,13 +48,16 @@ def get_backend(name: str, *, audit: Audit = None, max_prompt_bytes: int = MAX_P
         InvalidRequestError: the backend does not take one of the options or needs another, `audit` or `max_prompt_bytes`
             is of another type, or `VEYRA_AUDIT_MODE` names no mode.
     """
-    key = options.get("api_key")
-    if isinstance(key, str) and isinstance(name, str) and name in ENDPOINTS and name not in _registered:
-        options["api_key"] = Secret(key)
-        del key  # a traceback may show the variables of this frame
+    _hide_key(name, options)
     if not isinstance(max_prompt_bytes, int) or max_prompt_bytes < 0:
         msg = f"max_prompt_bytes is an int, 0 or more, not {max_prompt_bytes!r}"
         raise InvalidRequestError(msg)
+    return Gate(make_backend(name, **options), audit_log(audit, name), max_prompt_bytes=max_prompt_bytes)
+
+
+def make_backend(name: str, **options: object) -> BaseModelBackend:
+    """Return the backend of that name, without a gate: for doors that put one on. Arguments and errors as `get_backend`."""
+    _hide_key(name, options)
     factory = _factory(name)
     _check_options(name, factory, options)
     backend = made(name, factory, options)
@@ -65,7 +68,15 @@ def get_backend(name: str, *, audit: Audit = None, max_prompt_bytes: int = MAX_P
         raise InvalidRequestError(msg)
     if not isinstance(getattr(backend, "name", None), str):
         backend.name = name
-    return Gate(backend, audit_log(audit, name), max_prompt_bytes=max_prompt_bytes)
+    return backend
+
+
+def _hide_key(name: str, options: dict[str, object]) -> None:
+    """Put a key of ours where a traceback that shows the variables of a frame does not show it."""
+    key = options.get("api_key")
+    if isinstance(key, str) and isinstance(name, str) and name in ENDPOINTS and name not in _registered:
+        options["api_key"] = Secret(key)
+        del key
 
 
 def register_backend(name: str, factory: Factory | str) -> None:

@@ -1,0 +1,1 @@
+"""The spine: a call, and the attempts that it takes."""

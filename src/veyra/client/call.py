@@ -1,0 +1,339 @@
+"""One call: attempts at targets, one after the other, until one answers or the policy says stop.
+
+The rules, each of which the tests break once to see it hold:
+
+1. Every attempt passes the gate, with an intent and an outcome of its own under the call's id.
+2. After the first event with content was handed to the caller no other attempt is made.
+3. What an attempt holds of its target (its place in a half-open circuit) is given back however it ends.
+4. A wait holds nothing, and none is begun that would end after the call's deadline.
+5. A call that is refused here, with nothing sent, is on record as such.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+from typing import Any, Generic, NoReturn, TypeVar
+
+from veyra.audit.entry import new_id
+from veyra.client.observe import (
+    AttemptEnded,
+    AttemptStarted,
+    CallEnded,
+    CallStarted,
+    FirstEvent,
+    Observers,
+    Waiting,
+)
+from veyra.client.question import Answering, Embedding, Question, Try
+from veyra.client.station import Lease, Station
+from veyra.errors import CircuitOpenError, OutputMismatchError, VeyraError
+from veyra.models.gate import Attempt
+from veyra.models.whole import EmbedAttempt
+from veyra.policy.fallback import Fallback
+from veyra.policy.retry import Again, Onward, Retry, Standing, decide
+from veyra.types import AttemptRecord, EmbeddingResponse, Event, ModelResponse, ModelWarning
+
+T = TypeVar("T", bound=Try[Any])
+
+NOT_ACCEPTED = "not_accepted"
+"""What stands for an error in the record of an attempt whose answer `Fallback.accept` turned down."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rules:
+    """What decides over a client's calls.
+
+    Attributes:
+        retry, fallback: as given to the client.
+        observers: who is told.
+        chance: draws a number evenly from 0 to 1.
+    """
+
+    retry: Retry
+    fallback: Fallback
+    observers: Observers
+    chance: Callable[[], float]
+
+
+class Call(Generic[T]):
+    """One call; to be carried out once.
+
+    Args:
+        rules: what decides.
+        stations: the targets, in the order in which they are to be asked.
+        question: what is asked.
+
+    Raises:
+        InvalidRequestError: it cannot be asked at the first target.
+    """
+
+    def __init__(self, rules: Rules, stations: Sequence[Station], question: Question[T]) -> None:
+        self.id = new_id()
+        self._rules = rules
+        self._stations = stations
+        self._question = question
+        self._place = 0
+        self._tries = 0
+        self._repairs = 0
+        self._reason: str | None = None
+        self._earlier: tuple[AttemptRecord, ...] = ()
+        self._ends: float | None = None
+        self._lease: Lease | None = None
+        question.request(stations[0])
+
+    # ------------------------------------------------------------------------------------ before an attempt
+
+    def _begin(self) -> None:
+        deadline = self._rules.retry.deadline
+        self._ends = None if deadline is None else asyncio.get_running_loop().time() + deadline
+        if self._rules.observers:
+            started = CallStarted(call=self.id, operation=self._question.operation, stream=self._question.stream)
+            self._rules.observers.tell(started)
+
+    async def _next(self) -> T:
+        """Return the next attempt; what it holds of its target is to be given back by `_end`.
+
+        Raises:
+            CircuitOpenError: the circuits of all targets that are left are open.
+        """
+        now = asyncio.get_running_loop().time()
+        while not self._station.passes(now):
+            if not self._onward():
+                await self._refuse(self._open_circuits(now), "circuit")
+        station = self._station
+        attempt = self._question.attempt(
+            station,
+            call=self.id,
+            earlier=self._earlier,
+            notes=self._notes(),
+            total=None if self._ends is None else max(self._ends - now, 0.001),
+        )
+        self._lease = station.enter()
+        self._tries += 1
+        if self._rules.observers:
+            self._rules.observers.tell(
+                AttemptStarted(
+                    call=self.id,
+                    number=len(self._earlier) + 1,
+                    backend=station.backend.name,
+                    model=self._question.model(station),
+                    reason=self._reason,
+                )
+            )
+        return attempt
+
+    @property
+    def _station(self) -> Station:
+        return self._stations[self._place]
+
+    def _onward(self) -> bool:
+        """Go to the next target; False where there is none."""
+        if self._place + 1 == len(self._stations):
+            return False
+        self._place += 1
+        self._tries = 0
+        return True
+
+    def _notes(self) -> dict[str, object] | None:
+        """Return why an attempt after the first is made, for its intent."""
+        if self._reason is None:
+            return None
+        notes: dict[str, object] = {"veyra.attempt.reason": self._reason}
+        if any(record.ambiguous for record in self._earlier):
+            notes["veyra.attempt.may_be_billed_twice"] = True
+        return notes
+
+    def _open_circuits(self, now: float) -> CircuitOpenError:
+        wait = min(station.retry_in(now) for station in self._stations)
+        names = ", ".join(station.name for station in self._stations)
+        what = "has" if len(self._stations) == 1 else "have"
+        return CircuitOpenError(
+            f"{names} {what} failed too often lately and is left alone; the next call is let through in {wait:.3g} s"
+        )
+
+    async def _refuse(self, error: VeyraError, reason: str) -> NoReturn:
+        """Record that the call was refused here, and raise."""
+        station = self._station
+        if station.log is not None:
+            attributes = {"gen_ai.request.model": self._question.model(station), "error.type": type(error).__name__}
+            number = len(self._earlier) + 1
+            await station.log.blocked(
+                call=self.id, attempt=number, backend=station.backend.name, reason=reason, attributes=attributes
+            )
+        self._over(error=error)
+        raise error
+
+    # ------------------------------------------------------------------------------------- after an attempt
+
+    def _end(
+        self,
+        attempt: T,
+        *,
+        error: BaseException | None = None,
+        response: ModelResponse | EmbeddingResponse | None = None,
+    ) -> None:
+        """Give back what an attempt held, and tell how it ended. Never waits."""
+        if self._lease is not None:
+            latency = None if response is None else response.latency_ms
+            self._lease.end(asyncio.get_running_loop().time(), error=error, latency=latency)
+            self._lease = None
+        if self._rules.observers:
+            self._rules.observers.tell(
+                AttemptEnded(
+                    call=self.id,
+                    number=len(self._earlier) + 1,
+                    backend=self._station.backend.name,
+                    record=attempt.failed if response is None else response.attempts[-1],
+                    response=response,
+                    error=error,
+                )
+            )
+
+    async def _failed(self, attempt: T, error: BaseException, *, handed: bool = False) -> None:
+        """Return when another attempt is due; otherwise raise what the caller is to see."""
+        self._end(attempt, error=error)
+        if attempt.failed is not None:
+            self._earlier = (*self._earlier, attempt.failed)
+        if isinstance(error, OutputMismatchError):
+            self._earlier = error.response.attempts
+            if self._question.repair(error, done=self._repairs):
+                self._repairs += 1
+                self._tries -= 1  # a better answer is asked for; the target answered
+                self._reason = "repair"
+                return
+        if not isinstance(error, VeyraError):
+            self._over(error=error)
+            raise error
+        standing = Standing(
+            tries=self._tries,
+            streamed=attempt.streamed,
+            handed=handed,
+            others=self._place + 1 < len(self._stations),
+            remaining=None if self._ends is None else self._ends - asyncio.get_running_loop().time(),
+        )
+        match decide(error, self._rules.retry, standing, self._rules.chance(), self._rules.fallback.on):
+            case Again(delay):
+                self._reason = "retry"
+                if self._rules.observers:
+                    self._rules.observers.tell(Waiting(call=self.id, reason="retry", seconds=delay))
+                await asyncio.sleep(delay)
+            case Onward():
+                self._reason = "fallback"
+                self._onward()
+            case _:
+                self._over(error=error)
+                raise error
+
+    def _over(
+        self,
+        *,
+        error: BaseException | None = None,
+        response: ModelResponse | EmbeddingResponse | None = None,
+    ) -> None:
+        """Tell how the call ended."""
+        if isinstance(error, VeyraError):
+            error.attempts = self._earlier
+        if self._rules.observers:
+            attempts = self._earlier if response is None else response.attempts
+            self._rules.observers.tell(CallEnded(call=self.id, attempts=attempts, response=response, error=error))
+
+
+class AnswerCall(Call[Attempt]):
+    """A call that wants an answer: whole, by `collect`, or as it comes, by `events`.
+
+    Attributes:
+        response: the whole answer, once it has ended well.
+    """
+
+    def __init__(self, rules: Rules, stations: Sequence[Station], question: Answering) -> None:
+        super().__init__(rules, stations, question)
+        self.response: ModelResponse | None = None
+
+    async def collect(self) -> ModelResponse:
+        """Carry the call out and return its response; errors as `Client.generate`."""
+        self._begin()
+        while True:
+            attempt = await self._next()
+            try:
+                response = await attempt.collect()
+            except BaseException as error:  # noqa: BLE001  (rule 3; raised again there, unless another attempt follows)
+                await self._failed(attempt, error)
+                continue
+            self._end(attempt, response=response)
+            self.response = self._accepted(response)
+            if self.response is not None:
+                self._over(response=self.response)
+                return self.response
+
+    async def events(self) -> AsyncGenerator[Event, None]:
+        """Carry the call out and yield the events of the answer; errors as `Client.stream`.
+
+        Warnings are kept until the first event with content: those of an attempt that fails before it are not handed on.
+        """
+        self._begin()
+        while True:
+            attempt = await self._next()
+            handed = False
+            try:
+                async with aclosing(attempt.events()) as events:
+                    held: list[ModelWarning] = []
+                    async for event in events:
+                        if isinstance(event, ModelWarning) and not handed:
+                            held.append(event)
+                            continue
+                        if not handed:
+                            handed = True
+                            self._first(len(self._earlier) + 1)
+                            for warning in held:
+                                yield warning
+                        yield event
+            except BaseException as error:  # noqa: BLE001  (rule 3; raised again there, unless another attempt follows)
+                await self._failed(attempt, error, handed=handed)
+                continue
+            if attempt.response is None:  # events end with Finish or an error
+                raise AssertionError
+            self.response = attempt.response
+            self._end(attempt, response=self.response)
+            self._over(response=self.response)
+            return
+
+    def _first(self, number: int) -> None:
+        if self._rules.observers:
+            self._rules.observers.tell(FirstEvent(call=self.id, number=number))
+
+    def _accepted(self, response: ModelResponse) -> ModelResponse | None:
+        """Return the answer, with a warning where it will not do and nobody else can be asked; None to ask the next."""
+        accept = self._rules.fallback.accept
+        if accept is None or accept(response):
+            return response
+        turned_down = replace(response.attempts[-1], error=NOT_ACCEPTED)
+        self._earlier = (*response.attempts[:-1], turned_down)
+        if self._onward():
+            self._reason = "fallback"
+            return None
+        warning = ModelWarning(NOT_ACCEPTED, "no target gave an answer that was accepted; this is the last one's")
+        return replace(response, attempts=self._earlier, warnings=(*response.warnings, warning))
+
+
+class EmbedCall(Call[EmbedAttempt]):
+    """A call that wants vectors."""
+
+    def __init__(self, rules: Rules, stations: Sequence[Station], question: Embedding) -> None:
+        super().__init__(rules, stations, question)
+
+    async def collect(self) -> EmbeddingResponse:
+        """Carry the call out and return its response; errors as `Client.embed`."""
+        self._begin()
+        while True:
+            attempt = await self._next()
+            try:
+                response = await attempt.collect()
+            except BaseException as error:  # noqa: BLE001  (rule 3; raised again there, unless another attempt follows)
+                await self._failed(attempt, error)
+            else:
+                self._end(attempt, response=response)
+                self._over(response=response)
+                return response

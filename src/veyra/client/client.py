@@ -1,0 +1,241 @@
+"""The client: one or more targets, and the policies by which calls survive what providers do."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Literal, Self, TypeAlias, Unpack
+
+from veyra.client.call import AnswerCall, EmbedCall, Rules
+from veyra.client.observe import Observer, Observers
+from veyra.client.question import Answering, Embedding
+from veyra.client.station import Station
+from veyra.errors import InvalidRequestError
+from veyra.models.base import BaseModelBackend
+from veyra.models.gate import Gate, Reply
+from veyra.models.registry import Audit, audit_log, make_backend
+from veyra.models.request import MAX_PROMPT_BYTES
+from veyra.policy.breaker import Breaker
+from veyra.policy.fallback import Fallback
+from veyra.policy.retry import Retry
+from veyra.policy.routing import Order, arranged, check_order
+from veyra.types import EmbeddingResponse, EmbedOptions, ModelResponse, Options, Prompt
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Who is asked, with what is said of that one target.
+
+    Attributes:
+        backend: `"name"` or `"name:model"`, the name one of `list_backends()`; or a backend.
+        weight: above 0; how often it comes first where `routing` is `weighted`.
+
+    Raises:
+        InvalidRequestError: a value is of another type or out of range.
+    """
+
+    backend: str | BaseModelBackend
+    weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.backend, str | BaseModelBackend) or self.backend == "":
+            kind = "an empty str" if self.backend == "" else type(self.backend).__name__
+            msg = f"a target is 'backend:model', a backend or a Target, not {kind}"
+            raise InvalidRequestError(msg)
+        is_number = isinstance(self.weight, int | float) and not isinstance(self.weight, bool)
+        if not is_number or not 0 < self.weight < float("inf"):
+            msg = f"a target's weight is a number above 0, not {self.weight!r}"
+            raise InvalidRequestError(msg)
+
+
+AnyTarget: TypeAlias = str | BaseModelBackend | Target
+
+
+class ClientOptions(Options, total=False):
+    """What a client's call can be told besides: `conversation` is its id; calls of one go to the same target."""
+
+    conversation: str
+
+
+class Client:
+    """Asks one of several targets, again or elsewhere where that helps, every attempt on the record.
+
+    Args:
+        targets: who is asked: `"openai:gpt-..."`, a backend (got by `get_backend` or not), or a `Target`.
+        fallback: targets to ask after those have failed, or a `Fallback`, which also says when.
+        retry: how often a failed attempt is made again.
+        routing: the order of `targets`: `ordered`, `weighted` or `least_latency`; calls of one conversation are sticky.
+        breaker: when a target that keeps failing is left alone; by default after 5 failures in a row for 30 s where there is
+            another target, and never where there is none. None for never.
+        audit: where calls are recorded, as for `get_backend`; by default where a backend that was given already records,
+            else the usual log.
+        observers: who is told of calls, attempts and waits (`veyra.client.observe`).
+        max_prompt_bytes: text of a prompt that is let through, as UTF-8 bytes.
+        chance: draws a number evenly from 0 to 1, for backoff and weights.
+
+    Raises:
+        InvalidRequestError: no target was given, or a value is of another type or out of range.
+        UnknownBackendError: a target names a backend that is not known.
+    """
+
+    def __init__(
+        self,
+        *targets: AnyTarget,
+        fallback: Sequence[AnyTarget] | AnyTarget | Fallback = (),
+        retry: Retry | None = None,
+        routing: Order = "ordered",
+        breaker: Breaker | Literal["default"] | None = "default",
+        audit: Audit = None,
+        observers: Iterable[Observer] = (),
+        max_prompt_bytes: int = MAX_PROMPT_BYTES,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        if not targets:
+            msg = "a Client needs a target: Client('openai:MODEL'), say, or Client('mock')"
+            raise InvalidRequestError(msg)
+        check_order(routing)
+        fallback = _fallback(fallback)
+        _check_type("retry", retry, Retry)
+        others = [_target(target) for target in fallback.to]
+        if breaker == "default":
+            breaker = Breaker() if len(targets) + len(others) > 1 else None
+        else:
+            _check_type("breaker", breaker, Breaker)
+        self._routing = routing
+        self._max_prompt_bytes = max_prompt_bytes
+        self._chance = chance
+        self._rules = Rules(retry=retry or Retry(), fallback=fallback, observers=Observers(observers), chance=chance)
+        stations = _stations([*map(_target, targets), *others], audit, breaker)
+        self._stations = stations[: len(targets)]
+        self._fallback = stations[len(targets) :]
+
+    def __repr__(self) -> str:
+        return f"<Client of {', '.join(station.name for station in (*self._stations, *self._fallback))}>"
+
+    async def generate(self, prompt: Prompt, **options: Unpack[ClientOptions]) -> ModelResponse:
+        """Ask, and return the whole answer, its record durable; `r.attempts` says which attempts were made.
+
+        Args:
+            prompt: a `str`, or the conversation so far as a sequence of `Message`.
+            options: as for a backend's `generate`, and `conversation`.
+
+        Raises:
+            InvalidRequestError: the prompt or an option is wrong; nothing was sent or recorded.
+            AuditUnavailableError: an intent could not be recorded; nothing was sent for it.
+            AuditWriteError: an outcome could not be recorded; `response` carries the answer.
+            CircuitOpenError: every target failed too often lately; nothing was sent.
+            ProviderError: the last attempt failed; its class says how, and `attempts` tells of those before.
+        """
+        return await self._ask(prompt, options, stream=False).collect()
+
+    def stream(self, prompt: Prompt, **options: Unpack[ClientOptions]) -> Reply:
+        """Ask, and read the answer as it comes: `async with client.stream(...) as reply: async for event in reply`.
+
+        The call begins with the first event asked for. Another attempt is made only until the first event with content was
+        handed out. Raises, while iterated, what `generate` raises; the prompt and the options are checked at once.
+        """
+        return Reply(self._ask(prompt, options, stream=True))
+
+    async def embed(self, texts: str | Sequence[str], **options: Unpack[EmbedOptions]) -> EmbeddingResponse:
+        """Return a vector for each text, the call's record durable; arguments and errors as of a backend's `embed`."""
+        self._check_model(options.get("model"))
+        question = Embedding(texts, options, max_prompt_bytes=self._max_prompt_bytes)
+        return await EmbedCall(self._rules, self._arranged(None), question).collect()
+
+    async def health_check(self) -> bool:
+        """Say whether one of the targets could serve a call now; costs nothing, is not recorded, raises nothing."""
+        for station in (*self._stations, *self._fallback):
+            if await Gate(station.backend, None).health_check():
+                return True
+        return False
+
+    async def aclose(self) -> None:
+        """Close the backends' connections; the log stays open for others and is closed at exit."""
+        for station in (*self._stations, *self._fallback):
+            await station.backend.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    def _ask(self, prompt: Prompt, options: ClientOptions, *, stream: bool) -> AnswerCall:
+        conversation = options.pop("conversation", None)
+        if conversation is not None and not (isinstance(conversation, str) and conversation):
+            msg = f"conversation is a non-empty str, not {conversation!r}"
+            raise InvalidRequestError(msg)
+        self._check_model(options.get("model"))
+        question = Answering(prompt, options, stream=stream, max_prompt_bytes=self._max_prompt_bytes)
+        return AnswerCall(self._rules, self._arranged(conversation), question)
+
+    def _check_model(self, model: object) -> None:
+        if model is not None and len(self._stations) + len(self._fallback) > 1:
+            msg = "a client of several targets has a model in each: name it there ('backend:model'), not in the call"
+            raise InvalidRequestError(msg)
+
+    def _arranged(self, conversation: str | None) -> Sequence[Station]:
+        """Return the targets in the order in which a call is to ask them."""
+        if self._routing == "ordered" or len(self._stations) == 1:
+            return (*self._stations, *self._fallback)
+        places = arranged(
+            [station.candidate for station in self._stations],
+            self._routing,
+            chances=[self._chance() for _ in self._stations],
+            conversation=conversation,
+        )
+        return (*(self._stations[place] for place in places), *self._fallback)
+
+
+def _fallback(value: Any) -> Fallback:  # noqa: ANN401  (looked at here)
+    if isinstance(value, Fallback):
+        return value
+    if isinstance(value, str | BaseModelBackend | Target):
+        return Fallback((value,))
+    if not isinstance(value, Sequence) or isinstance(value, bytes):
+        msg = f"fallback is a sequence of targets, or a Fallback, not {type(value).__name__}"
+        raise InvalidRequestError(msg)
+    return Fallback(tuple(value))
+
+
+def _target(value: AnyTarget) -> Target:
+    return value if isinstance(value, Target) else Target(value)
+
+
+def _check_type(name: str, value: object, kind: type[object]) -> None:
+    if value is not None and not isinstance(value, kind):
+        msg = f"{name} is a {kind.__name__} or None, not {type(value).__name__}"
+        raise InvalidRequestError(msg)
+
+
+def _stations(targets: Sequence[Target], audit: Audit, breaker: Breaker | None) -> list[Station]:
+    """Put targets in service. They share one log; a backend that was got with a log of its own keeps it."""
+    backends = [_backend(target.backend) for target in targets]
+    own = [audit is None and isinstance(target.backend, Gate) for target in targets]
+    log = None if all(own) else audit_log(audit, backends[0].name)
+    stations: list[Station] = []
+    for target, backend, keeps in zip(targets, backends, own, strict=True):
+        kept = target.backend.log if keeps and isinstance(target.backend, Gate) else log
+        name = _name(backend, [station.name for station in stations])
+        stations.append(Station(name, backend, kept, weight=target.weight, breaker=breaker))
+    return stations
+
+
+def _name(backend: BaseModelBackend, taken: Sequence[str]) -> str:
+    """Return what a target is called: its backend and model, with a number where there are several of them."""
+    model = backend.defaults().get("model")
+    name = backend.name if model is None else f"{backend.name}:{model}"
+    number = 1 + sum(other == name or other.startswith(f"{name}#") for other in taken)
+    return name if number == 1 else f"{name}#{number}"
+
+
+def _backend(value: str | BaseModelBackend) -> BaseModelBackend:
+    """Return a target's backend, without a gate."""
+    if isinstance(value, BaseModelBackend):
+        return value.backend if isinstance(value, Gate) else value
+    name, _, model = value.partition(":")
+    return make_backend(name, model=model) if model else make_backend(name)
