@@ -11,7 +11,8 @@
     │   ├── InvalidRequestError       the request is wrong; found here (status None) or by the provider
     │   │   ├── ContextLengthError    more tokens than the model takes
     │   │   ├── ContentPolicyError    refused for what it says
-    │   │   └── UnsupportedParameterError   this model does not take that option
+    │   │   ├── UnsupportedParameterError   this model does not take that option
+    │   │   └── TapeMissError         no recording on a tape answers it
     │   ├── RateLimitError            too fast; see retry_after
     │   ├── OverloadedError           the provider has no room now
     │   ├── ServerError               the provider failed
@@ -197,6 +198,12 @@ class UnsupportedParameterError(InvalidRequestError):
     """The model or the dialect does not take an option that was set."""
 
     kind = "unsupported_parameter"
+
+
+class TapeMissError(InvalidRequestError):
+    """No recording on the tape that is played answers the request; the message says how it differs from the nearest."""
+
+    kind = "tape_miss"
 
 
 class RateLimitError(ProviderError):
