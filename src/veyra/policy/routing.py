@@ -5,7 +5,7 @@
     least_latency   the quickest of late first; who was not asked yet goes before all others
 
 Calls of one conversation are sticky: they get the same order as long as the targets are the same (rendezvous hashing by
-the conversation's id and the weights), so that a provider's prompt cache is of use. Targets that are not well come last.
+the conversation's id and the weights), so that a provider's prompt cache is of use.
 """
 
 from __future__ import annotations
