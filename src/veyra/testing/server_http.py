@@ -14,8 +14,10 @@ import re
 import socket
 import struct
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http import HTTPStatus
+from typing import Literal
 
 HEAD_LIMIT = 64 * 1024
 """Bytes of a request's line and headers, together."""
@@ -23,6 +25,8 @@ BODY_LIMIT = 32 * 1024 * 1024
 """Bytes of a request's body."""
 PATIENCE = 60.0
 """Seconds that a request may take to arrive, once its first byte is there."""
+LINGER = 2.0
+"""Seconds that the rest of a refused request is taken and dropped."""
 
 _LINE = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+) ([!-~]+) HTTP/1\.([01])").fullmatch
 _HEADER = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*(.*?)[ \t]*").fullmatch
@@ -216,6 +220,14 @@ class Connection(asyncio.StreamReaderProtocol):
         """End the connection in order, after what was sent."""
         self._line.close()
 
+    async def linger(self) -> None:
+        """Say that nothing more is sent, and take what still comes for a while: closing at once would lose what was sent."""
+        with suppress(TimeoutError, OSError):
+            self._line.write_eof()
+            async with asyncio.timeout(LINGER):
+                while await self._incoming.read(HEAD_LIMIT):
+                    pass
+
     def abort(self) -> None:
         """End the connection at once; what it did not take yet is lost."""
         self._line.abort()
@@ -236,7 +248,9 @@ class Reply:
 
     Attributes:
         status: what was answered; None before the head is sent.
+        ended: how the answer ended: with its last byte, or by a broken connection; None while it goes on.
         is_over: the connection cannot serve again.
+        changed: called when `status` or `ended` is known, before the bytes that show it are sent.
     """
 
     def __init__(self, connection: Connection, received: Received) -> None:
@@ -245,11 +259,14 @@ class Reply:
         self._is_old = received.is_old
         self._in_chunks = False
         self.status: int | None = None
+        self.ended: Literal["answered", "broken"] | None = None
         self.is_over = not received.keeps
+        self.changed: Callable[[], None] = _nothing
 
     async def begin(self, status: int, headers: Mapping[str, str], *, length: int | None = None) -> None:
         """Send the head; a body whose `length` is not given is sent in chunks."""
         self.status = status
+        self.changed()
         framing: dict[str, str] = {}
         if length is not None:
             framing["content-length"] = str(length)
@@ -273,12 +290,14 @@ class Reply:
 
     async def end(self) -> None:
         """Say that the body is whole."""
+        self._end("answered")
         if self._in_chunks and not self._is_bodiless:
             await self._connection.write(b"0\r\n\r\n")
 
     def cut(self) -> None:
         """End the connection in the middle of the body."""
         self.is_over = True
+        self._end("broken")
         if self._is_old:
             self._connection.reset()  # the end of the connection alone would be the end of the body
         else:
@@ -287,12 +306,22 @@ class Reply:
     def reset(self) -> None:
         """Break the connection."""
         self.is_over = True
+        self._end("broken")
         self._connection.reset()
 
     async def whole(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
         """Send an answer that is known whole."""
         await self.begin(status, headers, length=len(body))
+        self._end("answered")
         await self.write(body)
+
+    def _end(self, how: Literal["answered", "broken"]) -> None:
+        self.ended = how
+        self.changed()
+
+
+def _nothing() -> None:
+    """Nobody wants to know."""
 
 
 def _phrase(status: int) -> str:

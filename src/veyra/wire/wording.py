@@ -28,21 +28,23 @@ class Wording:
 
     Args:
         server: the format's server half.
-        encoder: the answer's own, whose stream an error would end.
-        streamed: whether the answer is a stream.
         request_id: the exchange's id.
+        encoder: the answer's own, which an error inside it ends; None where the answer is no model's.
+        streamed: whether that is a stream.
     """
 
-    def __init__(self, server: ServerDialect, encoder: Encoder, *, streamed: bool, request_id: str) -> None:
+    def __init__(
+        self, server: ServerDialect, *, request_id: str, encoder: Encoder | None = None, streamed: bool = False
+    ) -> None:
         self._server = server
+        self._request_id = request_id
         self._encoder = encoder
         self._streamed = streamed
-        self._request_id = request_id
 
     @property
     def ping(self) -> bytes:
         """A sign of life."""
-        if not self._streamed:
+        if self._encoder is None or not self._streamed:
             return b" "
         return _PINGS.get(self._server.name) or self._encoder.write(TextDelta(""))
 
@@ -54,4 +56,6 @@ class Wording:
 
     def inside(self, error: ProviderError) -> bytes:
         """Return what tells an error inside an answer."""
+        if self._encoder is None:
+            return self._server.failure(error, self._request_id).body
         return self._encoder.failure(error)

@@ -1,0 +1,183 @@
+"""What the fault server answers beside answers of a model: vectors, counts of tokens, lists of models, signs of life."""
+
+from __future__ import annotations
+
+import struct
+from base64 import b64encode
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import unquote
+
+import msgspec
+
+from veyra.models.gate import Gate
+from veyra.models.request import given_options
+from veyra.testing.server_http import Received
+from veyra.testing.server_vendors import MODEL_PATH, PLAIN, Asks, Route
+from veyra.transport.playing import Answer
+from veyra.types import EmbeddingResponse, EmbedOptions, ModelInfo
+from veyra.wire.base import Stamp
+from veyra.wire.intake import Fields, strings, wrong
+from veyra.wire.payload import given
+
+OLLAMA_VERSION = "0.33.0"
+_CAN = {"chat": "completion", "embeddings": "embedding", "tools": "tools", "reasoning": "thinking", "image": "vision"}
+_DETAILS = {
+    "parent_model": "",
+    "format": "",
+    "family": "mock",
+    "families": None,
+    "parameter_size": "",
+    "quantization_level": "",
+}
+
+
+async def answer(route: Route, received: Received, backend: Gate, stamp: Stamp) -> Answer:
+    """Return the answer to a request that asks for no answer of a model.
+
+    Raises:
+        VeyraError: the request is wrong, or the backend refuses it.
+    """
+    if route.asks is Asks.LIFE:
+        return Answer(headers={"content-type": PLAIN}, chunks=[b"Ollama is running"])
+    return _json(await _value(route, received, backend), route.vendor.name, stamp)
+
+
+async def _value(route: Route, received: Received, backend: Gate) -> object:
+    vendor = route.vendor.name
+    match route.asks:
+        case Asks.VERSION:
+            return {"version": OLLAMA_VERSION}
+        case Asks.LOADED:
+            return {"models": []}
+        case Asks.VECTORS:
+            return await _vectors(vendor, Fields(received.body), backend)
+        case Asks.COUNT:
+            return await _count(route, received.body, backend)
+        case Asks.MODEL:
+            return await _one(vendor, received, backend)
+        case _:
+            infos = await backend.models()
+            return _LISTS[vendor]([_LISTED[vendor](info) for info in infos])
+
+
+def _json(value: object, vendor: str, stamp: Stamp) -> Answer:
+    charset = "; charset=utf-8" if vendor == "ollama" else ""
+    ids = {"openai": {"x-request-id": stamp.request_id}, "anthropic": {"request-id": stamp.request_id}}.get(vendor, {})
+    return Answer(headers={"content-type": f"application/json{charset}", **ids}, chunks=[msgspec.json.encode(value)])
+
+
+# ----------------------------------------------------------------------------------------- vectors and counts
+
+
+async def _vectors(vendor: str, fields: Fields, backend: Gate) -> dict[str, Any]:
+    options: EmbedOptions = {"model": fields.need("model", str)}
+    dimensions = fields.take("dimensions", int)
+    if dimensions is not None:
+        options["dimensions"] = dimensions
+    form = fields.take("encoding_format", str) or "float"
+    if form not in {"float", "base64"}:
+        raise wrong(fields.place("encoding_format"), "float or base64")
+    response = await backend.embed(strings(fields, "input"), **options)
+    return _embedded(response) if vendor == "ollama" else _listed_vectors(response, form)
+
+
+def _embedded(response: EmbeddingResponse) -> dict[str, Any]:
+    counted = given({"prompt_eval_count": response.usage.input_total})
+    return {"model": response.model, "embeddings": response.vectors, **counted}
+
+
+def _listed_vectors(response: EmbeddingResponse, form: str) -> dict[str, Any]:
+    total = response.usage.input_total
+    return {
+        "object": "list",
+        "data": [
+            {"object": "embedding", "index": index, "embedding": _packed(vector) if form == "base64" else vector}
+            for index, vector in enumerate(response.vectors)
+        ],
+        "model": response.model,
+        "usage": given({"prompt_tokens": total, "total_tokens": total}),
+    }
+
+
+def _packed(vector: Sequence[float]) -> str:
+    return b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode()
+
+
+async def _count(route: Route, body: bytes, backend: Gate) -> dict[str, Any]:
+    if route.server is None:
+        raise AssertionError
+    prompt = {"max_tokens": 1, **Fields(body).value()}  # required in a call for an answer, and no part of a prompt
+    request = route.server.request(msgspec.json.encode(prompt))
+    count = await backend.count_tokens(request.prompt, **given_options(request))
+    kind = {"object": "response.input_tokens"} if route.vendor.name == "openai" else {}
+    return {**kind, "input_tokens": count.tokens}
+
+
+# ------------------------------------------------------------------------------------------- lists of models
+
+
+async def _one(vendor: str, received: Received, backend: Gate) -> dict[str, Any]:
+    if vendor == "ollama":
+        return _shown(await _model(Fields(received.body).need("model", str), backend))
+    return _LISTED[vendor](await _model(unquote(received.path.removeprefix(MODEL_PATH)), backend))
+
+
+async def _model(name: str, backend: Gate) -> ModelInfo:
+    """Return what is known of a model; one that is in no list is there all the same, as calls to it are answered."""
+    infos = await backend.models()
+    return next((info for info in infos if info.id == name), None) or ModelInfo(
+        id=name, capabilities=infos[0].capabilities if infos else {}
+    )
+
+
+def _openai(info: ModelInfo) -> dict[str, Any]:
+    created = 0 if info.created is None else int(info.created.timestamp())
+    return {"id": info.id, "object": "model", "created": created, "owned_by": info.owned_by or "system"}
+
+
+def _anthropic(info: ModelInfo) -> dict[str, Any]:
+    limits = given({"max_input_tokens": info.context_window, "max_tokens": info.max_output})
+    return {
+        "type": "model",
+        "id": info.id,
+        "display_name": info.name or info.id,
+        "created_at": _moment(info.created),
+        **limits,
+    }
+
+
+def _ollama(info: ModelInfo) -> dict[str, Any]:
+    named = {"name": info.id, "model": info.id, "modified_at": _moment(info.created)}
+    return {**named, "size": 0, "digest": "0" * 64, "details": _DETAILS}
+
+
+def _shown(info: ModelInfo) -> dict[str, Any]:
+    context = given({"mock.context_length": info.context_window})
+    return {
+        "modelfile": "",
+        "parameters": "",
+        "template": "",
+        "details": _DETAILS,
+        "model_info": {"general.architecture": "mock", **context},
+        "capabilities": [theirs for ours, theirs in _CAN.items() if info.capabilities.get(ours)],
+        "modified_at": _moment(info.created),
+    }
+
+
+def _moment(when: datetime | None) -> str:
+    return f"{when or datetime.fromtimestamp(0, UTC):%Y-%m-%dT%H:%M:%SZ}"
+
+
+def _anthropic_list(listed: list[dict[str, Any]]) -> dict[str, Any]:
+    ids = [info["id"] for info in listed] or [None]
+    return {"data": listed, "has_more": False, "first_id": ids[0], "last_id": ids[-1]}
+
+
+_LISTED = {"openai": _openai, "anthropic": _anthropic, "ollama": _ollama}
+_LISTS: Mapping[str, Callable[[list[dict[str, Any]]], dict[str, Any]]] = {
+    "openai": lambda listed: {"object": "list", "data": listed},
+    "anthropic": _anthropic_list,
+    "ollama": lambda listed: {"models": listed},
+}
