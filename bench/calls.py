@@ -28,6 +28,7 @@ CALLS = 100
 WARM_UP = 50
 BUDGETS = {
     ("veyra-memory", "openai-sdk"): 0.45,
+    ("veyra-client", "veyra-memory"): 1.25,
     ("veyra-durable", "openai-sdk"): 0.60,
 }
 """Most that the first may cost as a share of the second."""

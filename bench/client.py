@@ -68,6 +68,21 @@ async def _veyra_durable(base_url: str) -> AsyncIterator[Call]:
 
 
 @asynccontextmanager
+async def _veyra_client(base_url: str) -> AsyncIterator[Call]:
+    """Veyra's `Client` with its default policies, the log in memory."""
+    from veyra import Client, get_backend
+
+    target = get_backend("openai", model=MODEL, api_key=KEY, base_url=base_url, audit="memory")
+    async with Client(target) as client:
+
+        async def call() -> tuple[str, int]:
+            response = await client.generate(PROMPT, max_tokens=LIMIT)
+            return response.content, response.completion_tokens
+
+        yield call
+
+
+@asynccontextmanager
 async def _openai(base_url: str) -> AsyncIterator[Call]:
     """OpenAI's own SDK."""
     from openai import AsyncOpenAI  # pyright: ignore[reportMissingImports]  # of the bench group
@@ -89,6 +104,7 @@ async def _openai(base_url: str) -> AsyncIterator[Call]:
 CONTENDERS: dict[str, Callable[[str], AbstractAsyncContextManager[Call]]] = {
     "floor": _floor,
     "veyra-memory": _veyra_memory,
+    "veyra-client": _veyra_client,
     "veyra-durable": _veyra_durable,
     "openai-sdk": _openai,
 }
