@@ -5,88 +5,147 @@ Reference implementation of a backend that is written as events.
 
 from __future__ import annotations
 
+import asyncio
 import math
 import re
 import struct
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from hashlib import shake_256
-from typing import Any, TypeAlias
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
+from contextlib import aclosing
+from copy import copy
+from dataclasses import replace
+from hashlib import sha256, shake_256
+from inspect import isawaitable
+from os import PathLike
+from pathlib import Path
+from typing import Any, Self
 
-from veyra.errors import InvalidRequestError
+from veyra.errors import InvalidRequestError, VeyraError, excerpt
 from veyra.models.base import Exchange, events_of
 from veyra.models.gate import EventBackend
+from veyra.models.mock_reply import MockReply, Scripted, as_reply, check_manner, is_scripted, told, words_asked
+from veyra.models.mock_sample import sample
+from veyra.models.mock_script import Replies, Rule, Script, rules_of, text_of
+from veyra.transport.faults import Fault
 from veyra.types import (
     Embedded,
     EmbedRequest,
     Event,
-    Finish,
     ModelInfo,
     ModelResponse,
     Request,
-    TextDelta,
     TokenCount,
+    Tool,
+    ToolCall,
     Usage,
 )
 
-Scripted: TypeAlias = str | ModelResponse | BaseException
-Replies: TypeAlias = Scripted | Sequence[Scripted] | Callable[[Request], Scripted]
-
-
+_WORD = re.compile(r"\S+\s*|\s+")
+_SHOWN = 20
+"""Calls and replies that the message of an assertion lists at most."""
 DIMENSIONS = 64
 """Length of the mock's vectors unless another is asked for."""
 
 
 class MockBackend(EventBackend):
-    """Answers from a script, or, without one, says what it was asked. Tokens are counted as words.
+    """Answers from a script, or, without one, by itself; keeps what it was asked. Tokens are counted as words.
+
+    Without a script it says what it was asked, makes up a value of the type that `output` asks for, and calls a tool where
+    `tool_choice` says that one is to be called. The same request gets the same answer, always and everywhere.
 
     Args:
-        replies: the answer to every call (a `str`, a `ModelResponse`, or an exception to raise); a sequence of them, one
-            for each call; or a function of the request. Without it the mock describes the prompt.
+        replies: the answer to every call (a `str`, a `MockReply`, a `ToolCall`, a `ModelResponse`, an exception to raise, or
+            a fault); a function of the request that returns one of these, or None for the mock's own answer; a sequence of
+            them, one for each call; a mapping from prompts, or compiled patterns, to any of these; or the path of a file
+            (see `veyra.models.mock_file`).
         model: the model's name in answers to calls that name none.
         healthy: what `health_check` says.
+        seed: decides what is made up.
+        chunk: characters in each piece of an answer; by default a word.
+        delay: seconds before an answer's first event.
+        pace: seconds between one event and the next.
+        faults: what befalls the calls, one for each, None being nothing; after the last, nothing does.
+        sleep: waits for so many seconds; asked only where there are some.
 
     Attributes:
         calls: the requests the mock was asked, in order.
+
+    Raises:
+        InvalidRequestError: `replies` is of another type, the script's file is not right, or a number is out of range.
     """
 
     name = "mock"
 
-    def __init__(self, replies: Replies | None = None, *, model: str = "mock", healthy: bool = True) -> None:
-        known = replies is None or isinstance(replies, str | ModelResponse | BaseException | Sequence)
-        if not known and not callable(replies):
-            kind = type(replies).__name__
-            msg = f"replies are a str, a ModelResponse, an exception, a sequence of them or a function, not {kind}"
-            raise InvalidRequestError(msg)
+    def __init__(
+        self,
+        replies: Replies | PathLike[str] | None = None,
+        *,
+        model: str = "mock",
+        healthy: bool = True,
+        seed: int = 0,
+        chunk: int | None = None,
+        delay: float = 0.0,
+        pace: float = 0.0,
+        faults: Iterable[Fault | None] = (),
+        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+    ) -> None:
+        check_manner(chunk, delay, pace)
+        self._script = None if replies is None else Script(_rules(replies))
         self.model = model
         self.healthy = healthy
         self.calls: list[Request] = []
-        self._replies = replies
+        self._seed = seed
+        self._chunk = chunk
+        self._delay = delay
+        self._pace = pace
+        self._faults = iter(faults)
+        self._sleep = sleep
+
+    @classmethod
+    def from_file(cls, path: str | PathLike[str], **options: Any) -> Self:  # noqa: ANN401  (they are those of the class)
+        """Return a mock that plays the script in a file; `options` are those of the class."""
+        return cls(Path(path), **options)
 
     def __repr__(self) -> str:
         return f"<mock backend, {len(self.calls)} calls>"
+
+    def for_model(self, model: str) -> Self:
+        """Return the mock under another model's name: it plays the same script on, and its calls are among `calls`."""
+        other = copy(self)
+        other.model = model
+        return other
+
+    # ---------------------------------------------------------------------------------------- the backend
 
     def defaults(self) -> Mapping[str, Any]:
         """Return the mock's model."""
         return {"model": self.model}
 
     async def events(self, request: Request, exchange: Exchange) -> AsyncGenerator[Event, None]:  # noqa: ARG002  (no bytes)
-        """Yield the scripted answer, word by word."""
+        """Yield the answer, in pieces."""
         self.calls.append(request)
-        reply = self._reply(request)
-        if isinstance(reply, BaseException):
-            raise reply
-        if isinstance(reply, ModelResponse):
-            for event in events_of(reply):
-                yield event
+        number = len(self.calls)
+        scripted = await self._scripted(request)
+        if isinstance(scripted, ModelResponse):
+            reply, events = MockReply(), events_of(scripted)
+        else:
+            reply = self._completed(as_reply(scripted), request)
+            events = told(reply, request, number=number, chunk=self._chunk)
+        fault = reply.fault or next(self._faults, None)
+        if fault is not None:
+            from veyra.models.mock_fault import spoiled  # noqa: PLC0415  (most mocks speak no wire format)
+
+            async with aclosing(spoiled(events, fault, request, self.name)) as left:
+                async for event in left:
+                    yield event
             return
-        for piece in re.findall(r"\S+\s*|\s+", reply):
-            yield TextDelta(piece)
-        yield Finish(
-            reason="stop",
-            usage=Usage(input_total=_words_asked(request), output_total=len(reply.split())),
-            model=request.model,
-            response_id=f"mock-{len(self.calls)}",
-        )
+        wait = self._delay if reply.delay is None else reply.delay
+        for event in events:
+            if wait:
+                await self._sleep(wait)
+            yield event
+            wait = self._pace if reply.pace is None else reply.pace
+        if reply.error is not None:
+            raise copy(reply.error) if isinstance(reply.error, VeyraError) else reply.error  # each call has its own
 
     def prepare_embedding(self, request: EmbedRequest) -> Exchange:  # noqa: ARG002  (no bytes)
         """Return an exchange without bytes."""
@@ -111,24 +170,110 @@ class MockBackend(EventBackend):
 
     async def counting(self, request: Request, exchange: Exchange) -> TokenCount:  # noqa: ARG002  (no bytes)
         """Count the words, which are the mock's tokens."""
-        return TokenCount(tokens=_words_asked(request), estimated=False, source="mock: words")
+        return TokenCount(tokens=words_asked(request), estimated=False, source="mock: words")
 
     async def health_check(self) -> bool:
         """Say what the mock was told to say."""
         return self.healthy
 
-    def _reply(self, request: Request) -> Scripted:
-        replies = self._replies
-        if replies is None:
-            return _describe(request)
-        if isinstance(replies, str | ModelResponse | BaseException):
-            return replies
-        if isinstance(replies, Sequence):
-            if len(self.calls) > len(replies):
-                msg = f"the mock has {len(replies)} replies and was called {len(self.calls)} times"
-                raise InvalidRequestError(msg)
-            return replies[len(self.calls) - 1]
-        return replies(request)
+    # ------------------------------------------------------------------------------------ what it was asked
+
+    @property
+    def last(self) -> Request:
+        """The request of the last call; an `AssertionError` where there was none."""
+        self.assert_called()
+        return self.calls[-1]
+
+    def assert_called(self, times: int | None = None) -> None:
+        """Assert that the mock was asked, or that it was asked so many times."""
+        asked = len(self.calls)
+        assert asked or times == 0, "the mock was not asked"
+        assert times in {None, asked}, f"the mock was asked {_count(asked, 'time')}, not {times}{self._shown()}"
+
+    def assert_called_once(self) -> Request:
+        """Assert that the mock was asked once, and return what."""
+        self.assert_called(1)
+        return self.calls[0]
+
+    def assert_not_called(self) -> None:
+        """Assert that the mock was not asked."""
+        assert not self.calls, f"the mock was asked {_count(len(self.calls), 'time')}{self._shown()}"
+
+    def assert_asked(self, what: str | re.Pattern[str]) -> Request:
+        """Assert that a call's last user message holds a text, or matches a pattern, and return the first that does."""
+        pattern = re.compile(re.escape(what)) if isinstance(what, str) else what
+        for request in self.calls:
+            if pattern.search(text_of(request)):
+                return request
+        shown = repr(what) if isinstance(what, str) else f"/{what.pattern}/"
+        msg = f"the mock was not asked for {shown}{self._shown() or '; it was asked nothing'}"
+        raise AssertionError(msg)
+
+    def assert_finished(self) -> None:
+        """Assert that every reply of the script was given, as often as it is to be given."""
+        unused = [] if self._script is None else self._script.unused()
+        shown = "".join(f"\n  for {rule}: {rule.answer!r:.80}" for rule in unused[:_SHOWN])
+        assert not unused, f"{_count(len(unused), 'reply')} of the mock's script not given:{shown}"
+
+    def _shown(self) -> str:
+        """Return what the mock was asked, a line for each call, for the message of an assertion."""
+        lines = [f"\n  {number}. {excerpt(text_of(request))[:100]!r}" for number, request in enumerate(self.calls, 1)]
+        return f"; it was asked:{''.join(lines[:_SHOWN])}" if lines else ""
+
+    # ------------------------------------------------------------------------------------------- its answers
+
+    async def _scripted(self, request: Request) -> Scripted:
+        """Return what the script answers, or the mock's own answer where it leaves that to the mock."""
+        entry = self._own(request) if self._script is None else self._script.take(request)
+        if not callable(entry):
+            return entry
+        found = entry(request)
+        if isawaitable(found):
+            found = await found
+        if found is None:
+            return self._own(request)
+        if not is_scripted(found):
+            msg = f"the mock's function returned {type(found).__name__}, which is no answer: see MockBackend"
+            raise InvalidRequestError(msg)
+        return found
+
+    def _completed(self, reply: MockReply, request: Request) -> MockReply:
+        """Return a reply that has a fault, and nothing that could suffer it, with what the mock itself answers."""
+        if reply.fault is None or reply.text or reply.reasoning or reply.tool_calls or reply.output is not None:
+            return reply
+        own = self._own(request)
+        return replace(reply, text=own.text, tool_calls=own.tool_calls, finish_reason=own.finish_reason)
+
+    def _own(self, request: Request) -> MockReply:
+        """Return the answer of a mock without a script: a call of the tool that is to be called, a value, or a description."""
+        seed = sha256(f"{self._seed}\n{request.seed}\n{text_of(request)}".encode()).hexdigest()
+        tool = _demanded(request)
+        if tool is not None:
+            arguments = sample(tool.parameters, seed=seed)
+            return MockReply(tool_calls=(ToolCall("", tool.name, None, arguments),))
+        if request.output is not None:
+            return MockReply(sample(request.output, seed=seed))
+        text = _describe(request)
+        words = _WORD.findall(text)
+        if request.max_tokens is None or len(words) <= request.max_tokens:
+            return MockReply(text)
+        return MockReply("".join(words[: request.max_tokens]).rstrip(), finish_reason="length")
+
+
+def _rules(replies: Replies | PathLike[str]) -> list[Rule]:
+    if isinstance(replies, PathLike):
+        from veyra.models.mock_file import read_script  # noqa: PLC0415  (most mocks need no TOML)
+
+        return read_script(replies)
+    return rules_of(replies)
+
+
+def _demanded(request: Request) -> Tool | None:
+    """Return the tool that a request wants to be called; once the results of tools are there, none."""
+    if request.messages[-1].role == "tool" or request.tool_choice is None:
+        return None
+    wanted = (tool for tool in request.tools if request.tool_choice in {"required", tool.name})
+    return next(wanted, None)
 
 
 def _direction(text: str, length: int) -> tuple[float, ...]:
@@ -139,12 +284,8 @@ def _direction(text: str, length: int) -> tuple[float, ...]:
     return tuple(number / norm for number in numbers)
 
 
-def _words_asked(request: Request) -> int:
-    return sum(len(message.text.split()) for message in request.messages) + len((request.system or "").split())
-
-
 def _describe(request: Request) -> str:
-    text = request.messages[-1].text
+    text = text_of(request)
     words = text.split()
     start = " ".join(words[:12]) + (" ..." if len(words) > 12 else "")
     lines = text.count("\n") + (not text.endswith("\n"))
@@ -155,4 +296,5 @@ def _describe(request: Request) -> str:
 
 
 def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+    many = f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
+    return f"{number:,} {noun if number == 1 else many}"
