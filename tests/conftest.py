@@ -69,7 +69,7 @@ def _no_network() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Hide the machine's keys, proxies and settings, and put the log into the test's own directory.
+    """Hide the machine's keys, proxies and settings, read no file of them, and put the log into the test's own directory.
 
     Settings of Python are among them: a command that is run by a test behaves as it does for most users.
     """
@@ -78,4 +78,6 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         if foreign and name not in _KEPT:
             monkeypatch.delenv(name)
     monkeypatch.setenv("VEYRA_AUDIT_DIR", str(tmp_path / "audit-log"))
+    monkeypatch.setenv("VEYRA_CONFIG", "off")
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path.with_name(f"{tmp_path.name}-state")))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path.with_name(f"{tmp_path.name}-config")))

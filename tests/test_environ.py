@@ -9,7 +9,7 @@ import pytest
 
 from veyra import environ
 from veyra.environ import Proxy
-from veyra.errors import AuditUnavailableError, InvalidRequestError
+from veyra.errors import InvalidRequestError
 from veyra.types import Secret
 
 PROXY = "http://proxy.test:3128"
@@ -33,35 +33,15 @@ def test_a_change_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
         assert environ.value("VEYRA_TEST") == text
 
 
-def test_the_log_is_where_the_variable_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """`VEYRA_AUDIT_DIR` names the directory; a tilde in it is the user's home."""
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setenv("VEYRA_AUDIT_DIR", "~/records")
-    assert environ.audit_dir() == tmp_path / "records"
-
-
-def test_the_mode_of_the_log_is_what_the_variable_says(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`VEYRA_AUDIT_MODE` names the mode, which is `strict` without it."""
-    assert environ.audit_mode() == "strict"
-    monkeypatch.setenv("VEYRA_AUDIT_MODE", " ordered ")
-    assert environ.audit_mode() == "ordered"
-
-
-def test_a_log_in_an_unknown_home_is_an_error_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where a home directory cannot be found the error names the variable to set."""
-    monkeypatch.setenv("VEYRA_AUDIT_DIR", "~nobody-has-this-name/log")
-    with pytest.raises(AuditUnavailableError, match="VEYRA_AUDIT_DIR names a home directory that is not known"):
-        environ.audit_dir()
-
-
-def test_the_log_is_in_the_users_state_otherwise(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Without the variable the log is in the platform's per-user state directory."""
-    monkeypatch.delenv("VEYRA_AUDIT_DIR")
+def test_the_users_directories_are_where_the_platform_has_them(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """State and configuration are in directories called veyra, below those of the user."""
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    place = environ.audit_dir()
-    assert place.is_relative_to(tmp_path)
-    assert place.parts[-2:] == ("veyra", "log")
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    for place in (environ.state_dir(), environ.config_dir()):
+        assert place is not None
+        assert place.is_relative_to(tmp_path)
+        assert place.name == "veyra"
 
 
 @pytest.mark.parametrize(

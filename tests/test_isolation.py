@@ -32,6 +32,7 @@ def test_settings_are_hidden(tmp_path):
     assert not {"SOME_API_KEY", "OLLAMA_HOST", "https_proxy", "VEYRA_MODEL", "PYTHONUTF8"} & set(os.environ)
     assert os.environ["VEYRA_AUDIT_DIR"].startswith(str(tmp_path))
     assert os.environ["VEYRA_SHARED"] == "kept"
+    assert os.environ["VEYRA_CONFIG"] == "off"
 """
 
 

@@ -1,6 +1,6 @@
-"""The environment, read: keys, settings, proxies, and where the log lives.
+"""The environment, read: values and keys of variables, proxies, and the user's directories.
 
-Below `config`, this is the only module that reads `os.environ`, and it does so when it is asked, never when it is
+Below the command, this is the only module that reads `os.environ`, and it does so when it is asked, never when it is
 imported. Nothing is kept: a variable that changes is seen by the next call.
 """
 
@@ -60,28 +60,14 @@ def key(variable: str) -> Secret | None:
     return None if text is None else Secret(text)
 
 
-def audit_dir() -> Path:
-    """Return the log's directory: `$VEYRA_AUDIT_DIR`, else `log` in the platform's per-user state directory.
+def config_dir() -> Path | None:
+    """Return Veyra's directory among the user's configuration, as the platform has it; None where there is no home."""
+    from platformdirs import user_config_path  # noqa: PLC0415  (most calls do not come here)
 
-    Raises:
-        AuditUnavailableError: that lies in a home directory, and which one is not known.
-    """
-    return _path("VEYRA_AUDIT_DIR") or state_dir() / "log"
-
-
-def audit_mode() -> str:
-    """Return what `$VEYRA_AUDIT_MODE` says of when a call waits for the log: `strict` where it is unset."""
-    return value("VEYRA_AUDIT_MODE") or "strict"
-
-
-def audit_key() -> Path | None:
-    """Return the file that `$VEYRA_AUDIT_KEY` names: the key that signs the log. None where it is unset."""
-    return _path("VEYRA_AUDIT_KEY")
-
-
-def audit_heads() -> Path:
-    """Return where the last signed checkpoints are kept: `$VEYRA_AUDIT_HEADS`, else `heads` beside the log's default."""
-    return _path("VEYRA_AUDIT_HEADS") or state_dir() / "heads"
+    try:
+        return user_config_path("veyra", appauthor=False)
+    except RuntimeError:
+        return None
 
 
 def state_dir() -> Path:
@@ -95,16 +81,7 @@ def state_dir() -> Path:
     try:
         return user_state_path("veyra", appauthor=False)
     except RuntimeError:
-        msg = "this user has no home directory to keep the log in: set HOME, or VEYRA_AUDIT_DIR to a whole path"
-    raise AuditUnavailableError(msg)
-
-
-def _path(variable: str) -> Path | None:
-    chosen = value(variable)
-    try:
-        return None if chosen is None else Path(chosen).expanduser()
-    except RuntimeError:
-        msg = f"{variable} names a home directory that is not known: set it to a whole path"
+        msg = "this user has no home directory to keep the log in: set HOME, or audit.dir (VEYRA_AUDIT_DIR) to a whole path"
     raise AuditUnavailableError(msg)
 
 

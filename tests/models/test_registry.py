@@ -10,7 +10,7 @@ import pytest
 
 from veyra import get_backend, list_backends, register_backend
 from veyra.audit import AuditLog
-from veyra.errors import AuthenticationError, InvalidRequestError, UnknownBackendError, VeyraError
+from veyra.errors import AuthenticationError, ConfigError, InvalidRequestError, UnknownBackendError, VeyraError
 from veyra.models import registry
 from veyra.models.base import BaseModelBackend
 from veyra.models.gate import Gate
@@ -244,7 +244,7 @@ async def test_the_mode_comes_from_the_environment(tmp_path: Path, monkeypatch: 
     ]
     assert modes == ["ordered"]
     monkeypatch.setenv("VEYRA_AUDIT_MODE", "loose")
-    with pytest.raises(InvalidRequestError, match="strict, ordered, async"):
+    with pytest.raises(ConfigError, match=r"VEYRA_AUDIT_MODE: audit\.mode is one of strict, ordered, async"):
         get_backend("mock", audit=tmp_path)
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
-from veyra import environ
+from veyra import config, environ
 from veyra.audit.files import created, make_folder, write_all
 from veyra.audit.standalone import ED25519, Checkpoint, Key, Signature, is_key_name, key_id, unbase64
 from veyra.errors import AuditError
@@ -90,9 +90,9 @@ class Places:
     """Where what must not lie in the log's own directory lies; None stands for the usual place.
 
     Attributes:
-        key: the file with the signing key: else `$VEYRA_AUDIT_KEY`, else a file of the log's name in `veyra/keys` of the
-            user's state directory.
-        heads: the directory that keeps what was signed last: else `$VEYRA_AUDIT_HEADS`, else `veyra/heads` there.
+        key: the file with the signing key: else the setting `audit.key`, else a file of the log's name in `veyra/keys` of
+            the user's state directory.
+        heads: the directory that keeps what was signed last: else the setting `audit.heads`, else `veyra/heads` there.
     """
 
     key: Path | None = None
@@ -100,15 +100,21 @@ class Places:
 
     def key_of(self, origin: str) -> Path:
         """Return where the signing key of the log `origin` is, if it has one."""
-        return self.key or environ.audit_key() or environ.state_dir() / "keys" / f"{file_name(origin)}.key"
+        return self.key or _setting("audit.key") or environ.state_dir() / "keys" / f"{file_name(origin)}.key"
 
     def key_is_asked_for(self) -> bool:
         """Tell whether somebody named a key file, so that going without one is wrong."""
-        return (self.key or environ.audit_key()) is not None
+        return (self.key or _setting("audit.key")) is not None
 
     def head_of(self, origin: str) -> Path:
         """Return where the checkpoint of the log `origin` that was signed last is kept."""
-        return (self.heads or environ.audit_heads()) / f"{file_name(origin)}.head"
+        heads = self.heads or _setting("audit.heads") or environ.state_dir() / "heads"
+        return heads / f"{file_name(origin)}.head"
+
+
+def _setting(name: str) -> Path | None:
+    value = config.load().value(name)
+    return value if isinstance(value, Path) else None
 
 
 def file_name(origin: str) -> str:

@@ -95,11 +95,19 @@ class AuditLog:
         return log
 
     @classmethod
-    def shared(cls, directory: str | os.PathLike[str], *, mode: Mode = "strict") -> AuditLog:
-        """Return this process's one log for `directory` and `mode`."""
-        path = os.path.abspath(directory)  # noqa: PTH100  (touches no file)
+    def shared(
+        cls,
+        directory: str | os.PathLike[str],
+        *,
+        mode: Mode = "strict",
+        on_failure: OnFailure = "fail_closed",
+        spool: str | os.PathLike[str] | None = None,
+        any_filesystem: bool = False,
+    ) -> AuditLog:
+        """Return this process's one log for `directory` that is written so. Raises as the constructor."""
+        log = AuditLog(directory, mode=mode, on_failure=on_failure, spool=spool, any_filesystem=any_filesystem)
         with _LOCK:
-            return _SHARED.setdefault((path, mode), AuditLog(path, mode=mode))
+            return _SHARED.setdefault((log.directory, log._manner), log)
 
     @classmethod
     def note_off(cls, backend: str) -> None:
@@ -387,7 +395,7 @@ class AuditLog:
 # --------------------------------------------------------------------------------------- exit and fork
 
 _LOCK = threading.Lock()
-_SHARED: dict[tuple[str, Mode], AuditLog] = {}
+_SHARED: dict[tuple[Path | None, Manner], AuditLog] = {}
 _WRITERS: dict[AuditLog, Writer] = {}
 """The logs that have a session in this process. They are kept until they are closed, at the latest at exit."""
 

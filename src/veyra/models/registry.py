@@ -7,17 +7,18 @@ to a factory; nothing is imported before it is asked for.
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping, Sequence
 from functools import partial
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from os import PathLike
 from typing import TypeAlias
 
-from veyra import environ
+from veyra import config
 from veyra.audit import AuditLog
-from veyra.audit.modes import MODES
 from veyra.errors import InvalidRequestError, UnknownBackendError, near
 from veyra.models.base import BaseModelBackend
+from veyra.models.configured import configured
 from veyra.models.endpoints import ENDPOINTS
 from veyra.models.gate import Gate
 from veyra.models.request import MAX_PROMPT_BYTES
@@ -39,14 +40,16 @@ def get_backend(name: str, *, audit: Audit = None, max_prompt_bytes: int = MAX_P
     Args:
         name: one of `list_backends()`.
         audit: where calls are recorded: a directory, an `AuditLog`, `"memory"`, or `"off"`. By default the durable log
-            at `VEYRA_AUDIT_DIR`, else in the user's state directory. It is opened by the first call.
+            that settings name (`VEYRA_AUDIT_DIR`, `audit.dir`), else in the user's state directory. It is opened by the first call.
         max_prompt_bytes: text of a prompt that is let through, as UTF-8 bytes.
-        options: what the backend itself takes: `model`, `api_key`, `base_url`, ...
+        options: what the backend itself takes: `model`, `api_key`, `base_url`, ... Those that are not given are taken from
+            `[backends.NAME]` of the settings.
 
     Raises:
         UnknownBackendError: nothing has that name; the message lists the names nearest to it.
         InvalidRequestError: the backend does not take one of the options or needs another, `audit` or `max_prompt_bytes`
-            is of another type, or `VEYRA_AUDIT_MODE` names no mode.
+            is of another type.
+        ConfigError: a setting is wrong; the message says where it stands.
     """
     _hide_key(name, options)
     if not isinstance(max_prompt_bytes, int) or max_prompt_bytes < 0:
@@ -59,7 +62,10 @@ def make_backend(name: str, **options: object) -> BaseModelBackend:
     """Return the backend of that name, without a gate: for doors that put one on. Arguments and errors as `get_backend`."""
     _hide_key(name, options)
     factory = _factory(name)
-    _check_options(name, factory, options)
+    takes = _takes(factory)
+    _check_known(name, takes, options)
+    options = configured(name, options, takes, key_at_call=_is_row(name))
+    _check_complete(name, factory, options)
     backend = made(name, factory, options)
     if isinstance(backend, Gate):  # from a factory that asks get_backend: behind two gates a call is recorded twice
         backend = backend.backend
@@ -74,7 +80,7 @@ def make_backend(name: str, **options: object) -> BaseModelBackend:
 def _hide_key(name: str, options: dict[str, object]) -> None:
     """Put a key of ours where a traceback that shows the variables of a frame does not show it."""
     key = options.get("api_key")
-    if isinstance(key, str) and isinstance(name, str) and name in ENDPOINTS and name not in _registered:
+    if isinstance(key, str) and isinstance(name, str) and _is_row(name):
         options["api_key"] = Secret(key)
         del key
 
@@ -120,7 +126,12 @@ def _factory(name: str) -> Factory:
             raise UnknownBackendError(msg)
         found = point.value
     factory = _load(name, found) if isinstance(found, str) else found
-    return partial(factory, ENDPOINTS[name]) if name in ENDPOINTS and name not in _registered else factory
+    return partial(factory, ENDPOINTS[name]) if _is_row(name) else factory
+
+
+def _is_row(name: str) -> bool:
+    """Tell whether a name is that of a vendor's row, and of nothing that was registered in its place."""
+    return name in ENDPOINTS and name not in _registered
 
 
 def _load(name: str, place: str) -> Factory:
@@ -136,29 +147,39 @@ def _load(name: str, place: str) -> Factory:
     return factory  # type: ignore[no-any-return]  # what it returns is checked where it is called
 
 
-def _check_options(name: str, factory: Factory, options: dict[str, object]) -> None:
+def _takes(factory: Factory) -> list[str] | None:
+    """Return the options that a factory takes, None where it takes any or does not tell."""
     try:
-        signature = inspect.signature(factory)
+        parameters = inspect.signature(factory).parameters.values()
     except ValueError:  # a callable written in C tells no signature
-        return
-    known = [p.name for p in signature.parameters.values() if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)]
-    is_open = any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values())
+        return None
+    if any(p.kind is p.VAR_KEYWORD for p in parameters):
+        return None
+    return [p.name for p in parameters if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)]
+
+
+def _check_known(name: str, takes: Sequence[str] | None, options: Mapping[str, object]) -> None:
     for option in options:
-        if option not in known and not is_open:
-            takes = ", ".join(["audit", "max_prompt_bytes", *known])
-            msg = f"backend {name!r} takes no option {option!r}{near(option, known)} It takes {takes}."
+        if takes is not None and option not in takes:
+            listed = ", ".join(["audit", "max_prompt_bytes", *takes])
+            msg = f"backend {name!r} takes no option {option!r}{near(option, takes)} It takes {listed}."
             raise InvalidRequestError(msg)
+
+
+def _check_complete(name: str, factory: Factory, options: Mapping[str, object]) -> None:
     try:
-        signature.bind(**options)
+        inspect.signature(factory).bind(**options)
     except TypeError as error:
         msg = f"backend {name!r}: {error}"
         raise InvalidRequestError(msg) from None
+    except ValueError:  # a callable written in C tells no signature
+        return
 
 
 def audit_log(audit: Audit, name: str) -> AuditLog | None:
     """Return the log that `audit=` names, as `get_backend` says; None for `"off"`, which the logs that are open note of `name`."""
     if audit is None:
-        return usual_log() or _shared_log(environ.audit_dir())
+        return usual_log() or _shared_log(config.load().audit_dir)
     if isinstance(audit, AuditLog):
         return audit
     if audit == "memory":
@@ -173,9 +194,4 @@ def audit_log(audit: Audit, name: str) -> AuditLog | None:
 
 
 def _shared_log(directory: str | PathLike[str]) -> AuditLog:
-    asked = environ.audit_mode()
-    for mode in MODES:
-        if mode == asked:
-            return AuditLog.shared(directory, mode=mode)
-    msg = f"VEYRA_AUDIT_MODE is one of {', '.join(MODES)}, not {asked!r}"
-    raise InvalidRequestError(msg)
+    return AuditLog.shared(directory, **config.load().audit_manner())

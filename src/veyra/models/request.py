@@ -59,14 +59,15 @@ def build_embed_request(
 ) -> EmbedRequest:
     """Check texts and options and return them as an `EmbedRequest`.
 
-    An option given as None counts as not given. Of `defaults`, the model fills in where none was given.
+    An option given as None counts as not given. Of `defaults`, model and timeout fill in where none was given.
 
     Raises:
         InvalidRequestError: an option is unknown, of the wrong type or out of range; there is no text, or one is empty, no
             `str` or not valid Unicode.
         ContextLengthError: together the texts are longer than `max_prompt_bytes`.
     """
-    values = {} if not defaults or "model" not in defaults else _checked({"model": defaults["model"]}, _EMBED_CHECKS)
+    usual = {name: value for name, value in (defaults or {}).items() if name in {"model", "timeout"}}
+    values = _checked(usual, _EMBED_CHECKS)
     values |= _checked(options, _EMBED_CHECKS)
     several = (texts,) if isinstance(texts, str) else texts
     if not isinstance(several, Sequence) or isinstance(several, bytes | bytearray):

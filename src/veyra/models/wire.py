@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import lru_cache
@@ -58,7 +58,8 @@ class WireBackend(EventBackend):
         endpoint: the vendor's row.
         model: the model that calls get unless they name one.
         api: which of the vendor's dialects to speak, where there are several: `chat` or `responses`.
-        api_key: the key; without it the endpoint's environment variable is read at each call.
+        api_key: the key, or a function that returns it, asked at each call; without it the endpoint's environment variable
+            is read at each call.
         base_url: where to, spelt as the vendor's SDK spells it; without it the endpoint's variable, then its row.
         transport: how to get there; by default HTTP with the options below.
         ca_file, client_cert, client_key: PEM files for TLS; by default the system's trust store and no certificate.
@@ -67,6 +68,7 @@ class WireBackend(EventBackend):
         facts: what is known of models, before what Veyra knows (`veyra.models.facts`).
         api_version: the value of the dialect's version header, where it has one.
         proxy: URL of a proxy; by default the environment's (`HTTPS_PROXY`, `HTTP_PROXY`, `NO_PROXY`).
+        timeout: that of calls that name none: seconds in all, or `Timeouts`.
 
     Raises:
         InvalidRequestError: the base URL is not an http(s) URL, or holds a user, a password, a query or a fragment; the
@@ -79,7 +81,7 @@ class WireBackend(EventBackend):
         *,
         model: str | None = None,
         api: Api | None = None,
-        api_key: str | Secret | None = None,
+        api_key: str | Secret | Callable[[], str | Secret | None] | None = None,
         base_url: str | None = None,
         on_unsupported: OnUnsupported = "error",
         facts: Sequence[FactRow] = (),
@@ -89,14 +91,18 @@ class WireBackend(EventBackend):
         client_cert: str | PathLike[str] | None = None,
         client_key: str | PathLike[str] | None = None,
         proxy: str | None = None,
+        timeout: float | Timeouts | None = None,
     ) -> None:
-        self._api_key = api_key = _secret(api_key)  # from here on no local variable of a traceback holds it
+        if not callable(api_key):
+            api_key = _secret(api_key)  # from here on no local variable of a traceback holds it
+        self._api_key = api_key
         if on_unsupported not in get_args(OnUnsupported):
             msg = f"on_unsupported is {' or '.join(map(repr, get_args(OnUnsupported)))}, not {on_unsupported!r}"
             raise InvalidRequestError(msg)
         self.name = endpoint.name
         self.endpoint = endpoint
         self.model = model
+        self.timeout = timeout
         self.base_url: str | None = None
         self.base_url = _base_url(endpoint, base_url)
         self._spoken = _spoken(endpoint, api, self.base_url)
@@ -116,8 +122,9 @@ class WireBackend(EventBackend):
         return f"<{self.name} backend at {self.base_url}, model {self.model!r}>"
 
     def defaults(self) -> Mapping[str, Any]:
-        """Return the backend's own model, where it was given one."""
-        return {} if self.model is None else {"model": self.model}
+        """Return the backend's own model and timeout, where it was given them."""
+        own = {"model": self.model, "timeout": self.timeout}
+        return {name: value for name, value in own.items() if value is not None}
 
     def prepare(self, request: Request) -> Exchange:
         """Encode the request: from here on its bytes are fixed.
@@ -351,11 +358,26 @@ class WireBackend(EventBackend):
 
     def _key(self) -> Secret | None:
         variable = self.endpoint.key_variable
-        key = self._api_key or (environ.key(variable) if variable else None)
+        if callable(self._api_key):
+            key = self._asked_key(self._api_key)
+        else:
+            key = self._api_key or (environ.key(variable) if variable else None)
         if key is None and self.endpoint.key_required:
             msg = f"{self.name}: no API key; set {variable} or pass api_key=... to get_backend()"
             raise AuthenticationError(msg, provider=self._flags.provider)
         return key
+
+    def _asked_key(self, source: Callable[[], str | Secret | None]) -> Secret | None:
+        """Return the key that a function returns.
+
+        Raises:
+            AuthenticationError: the function says that there is none.
+        """
+        try:
+            return _secret(source())
+        except AuthenticationError as error:
+            error.provider = error.provider or self._flags.provider
+            raise
 
     def _auth(self, key: Secret | None) -> dict[str, Secret]:
         if key is None:

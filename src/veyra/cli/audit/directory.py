@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
-from veyra import environ
+from veyra import config
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -21,7 +21,7 @@ def directory_option(function: _Command) -> _Command:
         "directory",
         metavar="DIR",
         type=click.Path(path_type=Path),
-        default=environ.audit_dir,
+        default=lambda: config.load().audit_dir,
         help="The log to read, instead of the usual one.",
     )
     return option(function)
