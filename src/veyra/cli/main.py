@@ -26,6 +26,7 @@ class Commands(LazyGroup):
         "backends": ("veyra.cli.backends", "List the backends: where they are, and whether their key is set."),
         "health": ("veyra.cli.health", "Ask whether backends could serve a call now; costs nothing."),
         "models": ("veyra.cli.models", "List the models of a backend, and what they can."),
+        "mock": ("veyra.cli.mock", "Serve the mock to any client, with the faults of real providers."),
         "audit": ("veyra.cli.audit", "Read and verify the log of calls."),
     }
 

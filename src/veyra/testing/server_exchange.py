@@ -106,7 +106,7 @@ def _misplaced(route: Route | None, received: Received, request_id: str) -> Answ
         return vendor_of(received).misplaced(404, received, request_id)
     methods = {"allow": "GET, HEAD, OPTIONS" if route.method == "GET" else "POST, OPTIONS"}
     if received.method == "OPTIONS":
-        return Answer(status=204, headers=methods)
+        return Answer(headers=methods)
     answer = vendor_of(received).misplaced(405, received, request_id)
     return Answer(status=405, headers={**answer.headers, **methods}, chunks=answer.chunks)
 
