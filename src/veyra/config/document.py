@@ -1,4 +1,4 @@
-"""A file of settings, read: its settings, those of its profiles, and everything that is wrong with it.
+"""The text of a file of settings, checked: its settings, those of its profiles, and everything that is wrong with it.
 
 Nothing is raised here. What is wrong is returned, so that a traceback never passes a frame that holds the file's text.
 """
@@ -6,46 +6,22 @@ Nothing is raised here. What is wrong is returned, so that a traceback never pas
 from __future__ import annotations
 
 import re
+import tomllib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Final
 
-from veyra.config import files
 from veyra.config.files import MAX_LINE, Bytes, Place
 from veyra.config.keys import KEY_SOURCES, KEYS, PROFILES, Name, children, is_table, pattern, written
 from veyra.config.lines import Name as Spot
 from veyra.config.lines import lines
-from veyra.config.settings import Origin, Problem, Setting
+from veyra.config.settings import Document, Origin, Problem, Setting
 from veyra.errors import near
 
 _AT_LINE: Final = re.compile(r" \(at line (\d+), column \d+\)$| \(at end of document\)$")
 
 
-@dataclass(frozen=True, slots=True)
-class Document:
-    """What one file says.
-
-    Attributes:
-        place: the file; is_there: whether it is there.
-        settings: those of its base, in the file's order.
-        profiles: those of each of its profiles.
-        problems: what is wrong, in the file's order.
-    """
-
-    place: Place
-    is_there: bool = True
-    settings: tuple[Setting, ...] = ()
-    profiles: Mapping[str, tuple[Setting, ...]] = field(default_factory=dict)
-    problems: tuple[Problem, ...] = ()
-
-
-def read(place: Place) -> Document:
-    """Read a file and check everything in it."""
-    content = files.read(place)
-    if content is None:
-        return Document(place, is_there=False)
-    if isinstance(content, str):
-        return Document(place, problems=(Problem(Origin(path=place.path), content),))
+def check(place: Place, content: Bytes) -> Document:
+    """Return what a file says, and what is wrong with it."""
     parsed = _parsed(content.data)
     if isinstance(parsed, tuple):
         line, what = parsed
@@ -55,8 +31,6 @@ def read(place: Place) -> Document:
 
 def _parsed(data: bytes) -> dict[str, object] | tuple[int | None, str]:
     """Return the tables in a file's bytes, or the line and the words of what is wrong with them."""
-    import tomllib  # noqa: PLC0415  (most processes have no file to read)
-
     try:
         text = _text(data)
     except UnicodeDecodeError as error:

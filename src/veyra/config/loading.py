@@ -22,12 +22,11 @@ from pathlib import Path
 from typing import Final
 
 from veyra import environ
-from veyra.config import document, files
-from veyra.config.document import Document
+from veyra.config import files
 from veyra.config.effective import Config
 from veyra.config.files import Place
 from veyra.config.keys import KEY_SOURCES, Name
-from veyra.config.settings import Origin, Problem, Setting
+from veyra.config.settings import Document, Origin, Problem, Setting
 from veyra.errors import ConfigError, near
 
 PROFILE: Final = "VEYRA_PROFILE"
@@ -62,7 +61,14 @@ def reload() -> None:
 
 @cache
 def _document(place: Place) -> Document:
-    return document.read(place)
+    content = files.read(place)
+    if content is None:
+        return Document(place, is_there=False)
+    if isinstance(content, str):
+        return Document(place, problems=(Problem(Origin(path=place.path), content),))
+    from veyra.config.document import check  # noqa: PLC0415  (loads the parser: most processes have no file)
+
+    return check(place, content)
 
 
 @cache

@@ -1,11 +1,13 @@
-"""A setting, where it came from, and what is wrong with one."""
+"""A setting, where it came from, what is wrong with one, and what a file says in all."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from veyra.config import kinds
+from veyra.config.files import Place
 from veyra.config.keys import Name, written
 from veyra.config.kinds import Value
 from veyra.errors import ConfigError
@@ -68,3 +70,22 @@ class Problem:
     def error(self) -> ConfigError:
         """Return it as an error to raise."""
         return ConfigError(str(self), path=self.origin.path, line=self.origin.line)
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """What one file says.
+
+    Attributes:
+        place: the file.
+        is_there: whether it is there: the user's own need not be.
+        settings: those of its base, in the file's order.
+        profiles: those of each of its profiles.
+        problems: what is wrong, in the file's order.
+    """
+
+    place: Place
+    is_there: bool = True
+    settings: tuple[Setting, ...] = ()
+    profiles: Mapping[str, tuple[Setting, ...]] = field(default_factory=dict)
+    problems: tuple[Problem, ...] = ()
