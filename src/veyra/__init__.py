@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from veyra.client.client import Client, Target
     from veyra.models.base import BaseModelBackend
     from veyra.models.mock import MockBackend
+    from veyra.models.mock_reply import MockReply
     from veyra.models.registry import get_backend, list_backends, register_backend
     from veyra.policy.breaker import Breaker
     from veyra.policy.fallback import Fallback
@@ -28,6 +29,7 @@ __all__ = [
     "BaseModelBackend",
     "ModelResponse",
     "MockBackend",
+    "MockReply",
     "Message",
     "Tool",
     "Timeouts",
@@ -47,6 +49,7 @@ _HOMES = {
     "Fallback": "veyra.policy.fallback",
     "Message": "veyra.types",
     "MockBackend": "veyra.models.mock",
+    "MockReply": "veyra.models.mock_reply",
     "ModelResponse": "veyra.types",
     "Retry": "veyra.policy.retry",
     "Target": "veyra.client.client",

@@ -12,7 +12,8 @@ from veyra import ModelResponse
 from veyra.audit import AuditLog, read_entries
 from veyra.errors import AuditWriteError, OverloadedError, QuotaError, RateLimitError, ServerError
 from veyra.models import registry
-from veyra.models.mock import MockBackend, Replies
+from veyra.models.mock import MockBackend
+from veyra.models.mock_script import Replies
 from veyra.types import ModelWarning, Usage
 
 Run = Callable[..., Result]
@@ -264,3 +265,32 @@ def test_an_answer_without_a_record_is_shown_and_fails(
     assert result.exit_code == 1
     assert result.stdout.count("paid for") == 1
     assert "no space left" in result.stderr
+
+
+# --------------------------------------------------------------------------------------------- the mock's script
+
+
+@pytest.mark.parametrize("arguments", [[], ["-b", "mock"]])
+def test_the_mock_answers_from_a_script(
+    veyra: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str]
+) -> None:
+    """A script that is named by the option or by its variable says what the mock answers."""
+    script = tmp_path / "replies.toml"
+    script.write_text('[[reply]]\npattern = "(?i)oslo"\ntext = "It snows."\n')
+    named = veyra("generate", "Weather in Oslo?", *arguments, "--mock-script", str(script))
+    assert (named.exit_code, named.stdout, named.stderr) == (0, "It snows.\n", "")
+    monkeypatch.setenv("VEYRA_MOCK_SCRIPT", str(script))
+    assert veyra("generate", "oslo", *arguments).stdout == "It snows.\n"
+    missed = veyra("generate", "Bergen", *arguments)
+    assert missed.exit_code == 2
+    assert "no reply for 'Bergen'; nearest of its 1 rules: /(?i)oslo/" in missed.stderr
+
+
+def test_a_script_is_for_the_mock_alone(veyra: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To name a script for another backend is wrong use; one that the environment names is left alone."""
+    refused = veyra("generate", "hi", "-b", "ollama", "-m", "m", "--mock-script", "replies.toml")
+    assert refused.exit_code == 2
+    assert "--mock-script says what the mock answers, not ollama" in refused.stderr
+    monkeypatch.setenv("VEYRA_MOCK_SCRIPT", "nowhere.toml")
+    refused = veyra("generate", "hi", "-b", "ollama", "-m", "m", "--base-url", "ftp://x")
+    assert "base_url must look like" in refused.stderr

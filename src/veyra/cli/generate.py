@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import asdict
-from typing import cast
+from pathlib import Path
+from typing import Any, cast
 
 import click
+from click.core import ParameterSource
 
 from veyra.cli import show
 from veyra.cli.failure import Misuse
@@ -77,6 +79,14 @@ class _Printer:
     help="How long the answer may take in all.",
 )
 @click.option("--base-url", metavar="URL", help="Where the backend is, instead of its own address.")
+@click.option(
+    "--mock-script",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    envvar="VEYRA_MOCK_SCRIPT",
+    show_envvar=True,
+    help="What the mock answers: replies in TOML or JSONL.",
+)
 @click.option("--audit", metavar="DIR|memory|off", help="Where the call is recorded, instead of the usual log.")
 @click.option("--json", "as_json", is_flag=True, help="Print the whole response as one JSON object.")
 def command(
@@ -90,6 +100,7 @@ def command(
     temperature: float | None,
     timeout: float | None,
     base_url: str | None,
+    mock_script: Path | None,
     audit: str | None,
     as_json: bool,
 ) -> None:
@@ -108,8 +119,9 @@ def command(
     if backend in ENDPOINTS and model is None:
         message = f"the {backend} backend needs the name of a model"
         raise Misuse(message, hint="name one with -m MODEL or VEYRA_MODEL")
-    gate = _open("mock" if backend is None else backend, audit, base_url)
-    if backend is None:
+    script = _script(backend, mock_script)
+    gate = _open("mock" if backend is None else backend, audit, base_url=base_url, replies=script)
+    if backend is None and script is None:
         show.note(_UNASKED)
     options = _given(model=model, system=system, max_tokens=max_tokens, temperature=temperature, timeout=timeout)
     printer = _Printer(quiet=as_json)
@@ -128,10 +140,19 @@ def command(
     _finish(response, printer, as_json=as_json)
 
 
-def _open(name: str, audit: str | None, base_url: str | None) -> Gate:
-    if base_url is None:
-        return get_backend(name, audit=audit)
-    return get_backend(name, audit=audit, base_url=base_url)
+def _open(name: str, audit: str | None, **options: object) -> Gate:
+    given: dict[str, Any] = _given(**options)
+    return get_backend(name, audit=audit, **given)
+
+
+def _script(backend: str | None, script: Path | None) -> Path | None:
+    """Return the mock's script where the mock is asked; one that the environment names is not for others, and no mistake."""
+    if backend in {None, "mock"} or script is None:
+        return script
+    if click.get_current_context().get_parameter_source("mock_script") is ParameterSource.COMMANDLINE:
+        message = f"--mock-script says what the mock answers, not {backend}"
+        raise Misuse(message, hint="leave out -b, or the script")
+    return None
 
 
 def _given(**values: object) -> dict[str, object]:
