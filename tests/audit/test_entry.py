@@ -83,6 +83,20 @@ def test_attributes_come_back_as_they_were(attributes: dict[str, Any]) -> None:
     assert parse(_intent(attributes).leaf)["attributes"] == attributes
 
 
+_VALUES = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.lists(st.text(), max_size=3)
+
+
+@given(st.dictionaries(st.text(max_size=5) | st.text('ab!"\\ .~\x7f', max_size=4), _VALUES))
+def test_attributes_are_written_in_one_form(attributes: dict[str, Any]) -> None:
+    """Whichever way they are written, names stand in the order of their JSON text, and numbers and escapes are Python's."""
+    expected = {
+        name: repr(value) if isinstance(value, float) and not math.isfinite(value) else value
+        for name, value in sorted(attributes.items(), key=lambda item: json.dumps(item[0]))
+    }
+    found = _intent(attributes).leaf.split(b'"attributes":', 1)[1]
+    assert found == json.dumps(expected, separators=(",", ":")).encode() + b',"parts":[]}'
+
+
 def test_floats_are_kept_and_those_that_are_not_finite_become_words() -> None:
     """JSON has no NaN, so it is written as a string; a finite float stays a number."""
     found = parse(_intent({"t": 0.25, "n": math.nan, "i": -math.inf}).leaf)["attributes"]

@@ -20,7 +20,7 @@ SIZE: Final = 4 << 20
 
 def is_kept(directory: Path) -> bool:
     """Tell whether the room is there."""
-    return os.access(directory / FILE, os.F_OK)
+    return os.access(f"{directory}/{FILE}", os.F_OK)
 
 
 def keep(directory: Path) -> None:

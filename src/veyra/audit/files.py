@@ -54,9 +54,9 @@ def make_folder(folder: Path) -> None:
 
 def write_all(fd: int, data: bytes) -> int:
     """Append `data`; return how many bytes were written. Durable only after `sync_data`."""
-    view, written = memoryview(data), 0
+    written = os.write(fd, data)
     while written < len(data):
-        written += os.write(fd, view[written:])
+        written += os.write(fd, memoryview(data)[written:])
     return written
 
 

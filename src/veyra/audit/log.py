@@ -267,9 +267,9 @@ class AuditLog:
         """Record an entry; return at once where nobody need wait for it, else when it is durable or could not be made so."""
         if defer and self._put(Waiting(draft), if_room=True):
             return Receipt(origin="", id=draft.id, seq=None, leaf_hash="")
-        from asyncio import get_running_loop  # noqa: PLC0415  (importing the log loads no asyncio; a caller has it)
+        import asyncio  # noqa: PLC0415  (importing the log loads no asyncio; a caller has it)
 
-        loop = get_running_loop()
+        loop = asyncio.get_running_loop()
         if self._manner.mode == "strict" and self._is_alone(loop):
             writer = _WRITERS.get(self)
             result = None if writer is None else writer.record_here(draft)
@@ -281,12 +281,12 @@ class AuditLog:
 
     def _is_alone(self, loop: AbstractEventLoop) -> bool:
         """Tell whether the running task is the only one on its loop. Where it was not, that is not asked for a second."""
-        from asyncio import all_tasks  # noqa: PLC0415  (as above)
+        import asyncio  # noqa: PLC0415  (as above)
 
         now = time.monotonic()
         if now < self._look_again_at:
             return False
-        if len(all_tasks(loop)) == 1:
+        if len(asyncio.all_tasks(loop)) == 1:
             return True
         self._look_again_at = now + _COMPANY_SECONDS
         return False

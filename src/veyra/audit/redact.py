@@ -12,9 +12,19 @@ SHORTEST = 6
 
 def redact_bytes(data: bytes, secrets: Sequence[Secret]) -> bytes:
     """Return `data` with every key in it replaced by as many `*`, so that lengths and offsets stay true."""
-    for secret in secrets:
-        key = secret.reveal().encode()
-        if len(key) >= SHORTEST and key in data:
+    return mask(data, wanted(secrets))
+
+
+def wanted(secrets: Sequence[Secret]) -> list[bytes]:
+    """Return the bytes of the keys to look for, for `mask`."""
+    keys = [secret.reveal().encode() for secret in secrets]
+    return [key for key in keys if len(key) >= SHORTEST]
+
+
+def mask(data: bytes, keys: Sequence[bytes]) -> bytes:
+    """Do what `redact_bytes` does, with keys that `wanted` returned: for several bodies under the same keys."""
+    for key in keys:
+        if key in data:
             data = data.replace(key, b"*" * len(key))
     return data
 

@@ -24,8 +24,9 @@ import contextlib
 import fcntl
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+from types import TracebackType
 from typing import Final, NamedTuple, NoReturn
 
 from veyra.audit import ballast, quarantine, saved, segment, sessions
@@ -65,6 +66,36 @@ class _Mark(NamedTuple):
     tree: Tree
 
 
+class _Lock:
+    """The log's lock, held inside a `with`; its file is opened when it is first taken. One thread at a time."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._fd = -1
+
+    def __enter__(self) -> None:
+        if self._fd < 0:
+            self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fcntl.flock(self._fd, fcntl.LOCK_EX)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Give the lock up. What was done under it is done, so this does not fail: closing the file does it, too."""
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_UN)
+        except OSError:
+            with contextlib.suppress(OSError):
+                os.close(self._fd)
+            self._fd = -1
+
+    def release(self) -> None:
+        """Let go of the file."""
+        if self._fd >= 0:
+            os.close(self._fd)
+        self._fd = -1
+
+
 class Store:
     """A log open for appending, in one session. Made by `Store.open`; used by one thread at a time.
 
@@ -77,10 +108,10 @@ class Store:
         self._spool = spool
         self._session = directory / sessions.FOLDER / session
         self._session_fd = -1
-        self._lock_fd = -1
+        self._lock = _Lock(directory / "lock")
         self._fd = -1
         self._head: Head
-        self._next: Path
+        self._next: str
         self._offset = 0
         self._tree = Tree()
         self._durable = _Mark(0, Tree())
@@ -142,20 +173,21 @@ class Store:
 
     def release(self) -> None:
         """Let go of the files. A session that was not ended is dead from now on, for the next opening to recover."""
-        for fd in (self._fd, self._session_fd, self._lock_fd):
+        for fd in (self._fd, self._session_fd):
             if fd >= 0:
                 os.close(fd)
-        self._fd = self._session_fd = self._lock_fd = -1
+        self._fd = self._session_fd = -1
+        self._lock.release()
 
     def _open(self) -> None:
         for folder in (self._directory, self._directory / segment.FOLDER, self._directory / sessions.FOLDER):
             make_folder(folder)
         known = self._read_checkpoint()
-        with self._locked():
+        with self._lock:
             if not segment.listed(self._directory):
                 self._begin_log(known)
         self._enter_last(known)
-        with self._locked():
+        with self._lock:
             with contextlib.suppress(TornTailError):
                 self._follow()
             if known is not None and self._tree.size < known.size:
@@ -208,7 +240,7 @@ class Store:
         """
         if self._poisoned:
             self._replace()
-        with self._locked():
+        with self._lock:
             self._follow()
             self._restore()
             self._roll_if_due()
@@ -228,10 +260,8 @@ class Store:
         self.syncs += 1
         for _ in range(_SYNC_TRIES):
             if not self._poisoned:
-                self._poisoned = True
-                with contextlib.suppress(OSError):  # rule 3: what failed is not tried again but written again
-                    sync_data(self._fd)
-                    self._poisoned = False
+                self._poisoned = True  # rule 3: what failed, or was interrupted, is not tried again but written again
+                self._poisoned = not self._reaches_disk()
             if self._poisoned:
                 self._replace()
             elif not self._is_overtaken():
@@ -239,15 +269,22 @@ class Store:
                 self._durable = _Mark(self._offset, self._tree.copy())
                 return
             else:
-                with self._locked():
+                with self._lock:
                     self._follow()
                     self._restore()
         msg = f"it failed to sync {_SYNC_TRIES} times"
         raise OSError(msg)
 
+    def _reaches_disk(self) -> bool:
+        try:
+            sync_data(self._fd)
+        except OSError:
+            return False
+        return True
+
     def set_aside(self) -> None:
         """Move torn bytes at the log's end into quarantine; `quarantine.pending` then names them."""
-        with self._locked():
+        with self._lock:
             try:
                 self._follow()
             except TornTailError:
@@ -255,19 +292,19 @@ class Store:
 
     def claim_dead(self) -> list[Claim]:
         """Take on the dead sessions that nobody else has taken on."""
-        with self._locked():
+        with self._lock:
             return sessions.claim_dead(self._directory)
 
     def keep_room(self) -> None:
         """See that the ballast is there. Raises as `ballast.keep`."""
         if not ballast.is_kept(self._directory):
-            with self._locked():
+            with self._lock:
                 ballast.keep(self._directory)
 
     def give_up_room(self) -> bool:
         """Give the ballast up, and tell whether there was any. Raises nothing: without it, writing fails as before."""
         try:
-            with self._locked():
+            with self._lock:
                 return ballast.give_up(self._directory)
         except OSError:
             return False
@@ -284,7 +321,7 @@ class Store:
         """
         offset, tree = self._durable
         self._summed = (offset, checksum(self._fd, self._summed[0], offset, self._summed[1]))
-        with self._locked():
+        with self._lock:
             known = self._read_checkpoint()
             point = signed or Checkpoint(self.origin, tree.size, tree.root())
             if point.size == tree.size and _replaces(point, known):
@@ -296,21 +333,27 @@ class Store:
     def _follow(self) -> None:
         """Go to the log's end through what others appended; raises as `append`."""
         while True:
-            scan = Scan(self._fd, self._offset, os.fstat(self._fd).st_size, self._tree.size)
-            for frame in scan:
-                digest = leaf_hash(frame.leaf)
-                self._tree.append(digest)
-                if self._doubtful and (own := self._doubtful.get(frame.seq)) and own.entry.hash == digest:
-                    del self._doubtful[frame.seq]
-            self._offset = scan.offset
+            end = os.fstat(self._fd).st_size
+            scan = None if end == self._offset else self._take_in(end)
             if self._is_overtaken():
                 self._enter_next()
-            elif scan.damage is None:
+            elif scan is None or scan.damage is None:
                 return
             elif scan.damage.torn:
                 raise TornTailError
             else:
                 self._refuse_damage(scan)
+
+    def _take_in(self, end: int) -> Scan:
+        """Go on through the frames up to `end`, or to the first bytes that are none."""
+        scan = Scan(self._fd, self._offset, end, self._tree.size)
+        for frame in scan:
+            digest = leaf_hash(frame.leaf)
+            self._tree.append(digest)
+            if self._doubtful and (own := self._doubtful.get(frame.seq)) and own.entry.hash == digest:
+                del self._doubtful[frame.seq]
+        self._offset = scan.offset
+        return scan
 
     def _write(self, placed: Sequence[Placed]) -> tuple[int, OSError | None]:
         """Append frames; return how many are whole in the file. After a failure, cut what is not."""
@@ -350,7 +393,7 @@ class Store:
 
     def _replace(self) -> None:
         """Write what is not known to be durable again, in a new segment: rule 3."""
-        with self._locked():
+        with self._lock:
             if self._is_overtaken():
                 self._enter_next()
                 self._follow()
@@ -422,32 +465,13 @@ class Store:
             self._refuse(f"segment {index}: {error}")
         if self._head.index != index:
             self._refuse(f"segment {index} says it is segment {self._head.index}")
-        self._next = segment.path(self._directory, index + 1)
+        self._next = str(segment.path(self._directory, index + 1))
         self._tree = self._head.tree()
         self._durable = _Mark(self._offset, self._tree.copy())
         self._summed = (0, 0)
         self._poisoned = False
 
     # -------------------------------------------------------------------------------------------- other
-
-    @contextlib.contextmanager
-    def _locked(self) -> Iterator[None]:
-        if self._lock_fd < 0:
-            self._lock_fd = os.open(self._directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        fcntl.flock(self._lock_fd, fcntl.LOCK_EX)
-        try:
-            yield
-        finally:
-            self._unlock()
-
-    def _unlock(self) -> None:
-        """Give the lock up. What was done under it is done, so this does not fail: closing the file does it, too."""
-        try:
-            fcntl.flock(self._lock_fd, fcntl.LOCK_UN)
-        except OSError:
-            with contextlib.suppress(OSError):
-                os.close(self._lock_fd)
-            self._lock_fd = -1
 
     def _read_checkpoint(self) -> Checkpoint | None:
         try:

@@ -87,4 +87,6 @@ class Tree:
 
     def copy(self) -> Tree:
         """Return a tree in the same state that grows on its own."""
-        return Tree(self._size, self._peaks)
+        twin = object.__new__(Tree)  # what fits is not checked again
+        twin._size, twin._peaks = self._size, self._peaks.copy()
+        return twin

@@ -205,9 +205,8 @@ class Attempt:
         answer, response, failure, said = outcome
         receipt = await self._entries.close(answer.status, said, response)
         if receipt is not None:
-            response = self._respond(answer, receipt)
+            _place(response, receipt)
         if failure is not None:
-            failure.response = response
             self._entries.complete(failure, response.content)
             raise failure
         self.response = response
@@ -234,12 +233,12 @@ class Attempt:
     def _cut(self) -> IncompleteStreamError:
         return IncompleteStreamError(f"{self.backend.name}: the answer ended without its terminal marker")
 
-    def _respond(self, answer: _Answer, receipt: Receipt | None = None) -> ModelResponse:
+    def _respond(self, answer: _Answer) -> ModelResponse:
         finish, usage = answer.finish, answer.finish.usage
         model = finish.model or self.request.model or ""
         cost = None if answer.price is None else answer.price.amount
         error = None if answer.status == "ok" else OutputMismatchError.kind
-        done = self._entries.row(model, receipt, status=answer.status, error=error, usage=usage, cost=cost)
+        done = self._entries.row(model, None, status=answer.status, error=error, usage=usage, cost=cost)
         return ModelResponse(
             content="".join(self._text),
             model=model,
@@ -255,12 +254,17 @@ class Attempt:
             usage=usage,
             cost=cost,
             warnings=tuple(self._warnings),
-            receipt=receipt,
             attempts=(*self.earlier, done),
             parts=finish.parts,
             response_id=finish.response_id,
             raw_finish_reason=finish.raw_reason,
         )
+
+
+def _place(response: ModelResponse, receipt: Receipt) -> None:
+    """Write where a response stands in the log into it and its attempt. Nobody has been handed it yet."""
+    for value in (response, response.attempts[-1]):
+        object.__setattr__(value, "receipt", receipt)
 
 
 class Source(Protocol):

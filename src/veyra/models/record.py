@@ -6,13 +6,14 @@ Attributes hold no word of a prompt or an answer. Bodies are masked for keys bef
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 import msgspec
 
 from veyra.audit import BodyPart
-from veyra.audit.redact import redact_bytes
+from veyra.audit.redact import mask, wanted
 from veyra.errors import CallTimeoutError, ProviderError
 from veyra.models.base import Exchange
 from veyra.policy.prices import Cost
@@ -83,13 +84,21 @@ def _place(exchange: Exchange) -> dict[str, object]:
     if exchange.dialect is not None:
         attributes["veyra.dialect"] = exchange.dialect
     if exchange.outgoing is not None:
-        where = urlsplit(exchange.outgoing.url)
-        attributes["server.address"] = where.hostname
-        attributes["server.port"] = where.port or _PORTS.get(where.scheme)
-        attributes["url.path"] = where.path
-        if where.query:
-            attributes["url.query"] = where.query
+        attributes |= _address(exchange.outgoing.url)
     return attributes
+
+
+@lru_cache(maxsize=256)
+def _address(url: str) -> Mapping[str, object]:
+    where = urlsplit(url)
+    address: dict[str, object] = {
+        "server.address": where.hostname,
+        "server.port": where.port or _PORTS.get(where.scheme),
+        "url.path": where.path,
+    }
+    if where.query:
+        address["url.query"] = where.query
+    return address
 
 
 def intent_parts(request: Request, exchange: Exchange) -> list[BodyPart]:
@@ -123,9 +132,10 @@ def embedding_parts(request: EmbedRequest, exchange: Exchange) -> list[BodyPart]
 
 
 def _asked_parts(asked: Mapping[str, object], exchange: Exchange) -> list[BodyPart]:
-    parts = [_part("request.messages", _json(asked), exchange)]
+    keys = wanted(exchange.secrets)
+    parts = [_part("request.messages", _json(asked), keys)]
     if exchange.outgoing is not None and exchange.outgoing.body:
-        parts.append(_part("request.wire", exchange.outgoing.body, exchange))
+        parts.append(_part("request.wire", exchange.outgoing.body, keys))
     return parts
 
 
@@ -163,21 +173,21 @@ def outcome_parts(exchange: Exchange, answer: ModelResponse | EmbeddingResponse 
 
     Vectors are as handed on in their exact bytes, and so are written out only where there are no such bytes.
     """
-    parts = []
+    parts, keys = [], wanted(exchange.secrets)
     match answer:
         case ModelResponse():
-            parts.append(_part("response.message", _json(_message(answer)), exchange))
+            parts.append(_part("response.message", _json(_message(answer)), keys))
         case TokenCount():
-            parts.append(_part("response.message", _json({"tokens": answer.tokens}), exchange))
+            parts.append(_part("response.message", _json({"tokens": answer.tokens}), keys))
         case EmbeddingResponse() if exchange.head is None:
-            parts.append(_part("response.message", _json({"vectors": answer.vectors}), exchange))
+            parts.append(_part("response.message", _json({"vectors": answer.vectors}), keys))
         case _:
             pass
     if exchange.head is not None:
         body = b"".join(exchange.body)
         media_type = exchange.head.headers.get("content-type", "application/octet-stream")
-        parts.append(_part("response.wire", body, exchange, media_type))
-        parts.append(_part("meta", _json(_meta(exchange)), exchange))
+        parts.append(_part("response.wire", body, keys, media_type))
+        parts.append(_part("meta", _json(_meta(exchange)), keys))
     return parts
 
 
@@ -194,8 +204,12 @@ def _finish_attributes(finish: Finish) -> dict[str, object]:
 
 
 def _usage_attributes(usage: Usage) -> dict[str, object]:
-    stated = {attribute: getattr(usage, name) for name, attribute in _USAGE_ATTRIBUTES.items()}
-    return {attribute: value for attribute, value in stated.items() if value is not None}
+    stated: dict[str, object] = {}
+    for name, attribute in _USAGE_ATTRIBUTES.items():
+        value = getattr(usage, name)
+        if value is not None:
+            stated[attribute] = value
+    return stated
 
 
 def _error_attributes(error: BaseException) -> dict[str, object]:
@@ -233,8 +247,8 @@ def _meta(exchange: Exchange) -> dict[str, object]:
     return {"status": exchange.head.status, "headers": headers, "arrivals": arrivals}
 
 
-def _part(name: str, data: bytes, exchange: Exchange, media_type: str = "application/json") -> BodyPart:
-    return BodyPart(name, redact_bytes(data, exchange.secrets), media_type)
+def _part(name: str, data: bytes, keys: Sequence[bytes], media_type: str = "application/json") -> BodyPart:
+    return BodyPart(name, mask(data, keys), media_type)
 
 
 def _json(value: Mapping[str, object]) -> bytes:

@@ -17,7 +17,7 @@ import re
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
-from decimal import ROUND_HALF_EVEN, Context, Decimal, localcontext
+from decimal import ROUND_HALF_EVEN, Context, Decimal
 from functools import cache, lru_cache
 from pathlib import Path
 
@@ -246,6 +246,8 @@ def _sum(rates: Rates, usage: Usage, *, long_cache: bool) -> Decimal | None:
         (written, rates.input if write_rate is None else write_rate),
         (output or 0, rates.output or Decimal(0)),
     )
-    with localcontext(_EXACT):
-        dollars = sum((tokens * rate for tokens, rate in charged), Decimal(0)).scaleb(-6)
-        return Decimal(f"{dollars.normalize():f}")
+    dollars = Decimal(0)
+    for tokens, rate in charged:
+        if tokens:
+            dollars = _EXACT.fma(rate, tokens, dollars)
+    return Decimal(f"{_EXACT.normalize(_EXACT.scaleb(dollars, -6)):f}")
