@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from veyra.audit import AuditLog
+    from veyra.client.cache import Cache
     from veyra.client.client import Client, Target
     from veyra.models.base import BaseModelBackend
     from veyra.models.mock import MockBackend
@@ -39,12 +40,14 @@ __all__ = [
     "Retry",
     "Fallback",
     "Breaker",
+    "Cache",
 ]
 
 _HOMES = {
     "AuditLog": "veyra.audit",
     "BaseModelBackend": "veyra.models.base",
     "Breaker": "veyra.policy.breaker",
+    "Cache": "veyra.client.cache",
     "Client": "veyra.client.client",
     "Fallback": "veyra.policy.fallback",
     "Message": "veyra.types",

@@ -511,6 +511,7 @@ class EmbeddingResponse:
         warnings: what was not honoured: vectors of another length than was asked for, say.
         receipt: where the outcome stands in the log; None with `audit="off"`.
         attempts: every attempt made for this call, the last one being the one that answered.
+        cached: as of `ModelResponse`.
     """
 
     vectors: Vectors = field(repr=False)
@@ -523,6 +524,7 @@ class EmbeddingResponse:
     warnings: tuple[ModelWarning, ...] = ()
     receipt: Receipt | None = None
     attempts: tuple[AttemptRecord, ...] = ()
+    cached: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,6 +7,7 @@ The rules, each of which the tests break once to see it hold:
 3. What an attempt holds of its target (its place in a half-open circuit) is given back however it ends.
 4. A wait holds nothing, and none is begun that would end after the call's deadline.
 5. A call that is refused here, with nothing sent, is on record as such.
+6. Before a target is asked for the first time, the cache is; what it has is on record before it is handed on.
 """
 
 from __future__ import annotations
@@ -15,9 +16,11 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
-from typing import Any, Generic, NoReturn, TypeVar
+from typing import Any, Generic, NoReturn, TypeVar, cast
 
 from veyra.audit.entry import new_id
+from veyra.client.cache import Cache
+from veyra.client.fingerprint import fingerprint
 from veyra.client.observe import (
     AttemptEnded,
     AttemptStarted,
@@ -30,6 +33,7 @@ from veyra.client.observe import (
 from veyra.client.question import Answering, Embedding, Question, Try
 from veyra.client.station import Lease, Station
 from veyra.errors import CircuitOpenError, OutputMismatchError, VeyraError
+from veyra.models.base import events_of
 from veyra.models.gate import Attempt
 from veyra.models.whole import EmbedAttempt
 from veyra.policy.fallback import Fallback
@@ -37,6 +41,7 @@ from veyra.policy.retry import Again, Onward, Retry, Standing, decide
 from veyra.types import AttemptRecord, EmbeddingResponse, Event, ModelResponse, ModelWarning
 
 T = TypeVar("T", bound=Try[Any])
+R = TypeVar("R", ModelResponse, EmbeddingResponse)
 
 NOT_ACCEPTED = "not_accepted"
 """What stands for an error in the record of an attempt whose answer `Fallback.accept` turned down."""
@@ -50,15 +55,17 @@ class Rules:
         retry, fallback: as given to the client.
         observers: who is told.
         chance: draws a number evenly from 0 to 1.
+        cache: what was answered before; None for nothing.
     """
 
     retry: Retry
     fallback: Fallback
     observers: Observers
     chance: Callable[[], float]
+    cache: Cache | None = None
 
 
-class Call(Generic[T]):
+class Call(Generic[T, R]):
     """One call; to be carried out once.
 
     Args:
@@ -82,6 +89,8 @@ class Call(Generic[T]):
         self._earlier: tuple[AttemptRecord, ...] = ()
         self._ends: float | None = None
         self._lease: Lease | None = None
+        self._looked_for: int | None = None
+        self._key: str | None = None
         question.request(stations[0])
 
     # ------------------------------------------------------------------------------------ before an attempt
@@ -93,14 +102,20 @@ class Call(Generic[T]):
             started = CallStarted(call=self.id, operation=self._question.operation, stream=self._question.stream)
             self._rules.observers.tell(started)
 
-    async def _next(self) -> T:
-        """Return the next attempt; what it holds of its target is to be given back by `_end`.
+    async def _next(self) -> T | R:
+        """Return the next attempt, or the answer that the cache has; what an attempt holds is to be given back by `_end`.
 
         Raises:
             CircuitOpenError: the circuits of all targets that are left are open.
+            AuditUnavailableError: the cache's answer could not be recorded.
         """
-        now = asyncio.get_running_loop().time()
-        while not self._station.passes(now):
+        while True:
+            answer = await self._recalled()
+            if answer is not None:
+                return answer
+            now = asyncio.get_running_loop().time()
+            if self._station.passes(now):
+                break
             if not self._onward():
                 await self._refuse(self._open_circuits(now), "circuit")
         station = self._station
@@ -124,6 +139,46 @@ class Call(Generic[T]):
                 )
             )
         return attempt
+
+    async def _recalled(self) -> R | None:
+        """Return what the cache has of the present target, on record; None where there is nothing, or it was looked for."""
+        cache, station = self._rules.cache, self._station
+        if cache is None or self._looked_for == self._place:
+            return None
+        self._looked_for = self._place
+        began = asyncio.get_running_loop().time()
+        asked = self._question.request(station)
+        self._key = fingerprint(asked, station.backend, station.name)
+        hit = None if self._key is None else await cache.find(self._key, asked)
+        if hit is None or (station.log is not None and hit.outcome is None):
+            return None
+        latency = (asyncio.get_running_loop().time() - began) * 1000.0
+        receipt = None
+        if station.log is not None and hit.outcome is not None:
+            try:
+                receipt = await station.log.cache_hit(
+                    call=self.id,
+                    backend=station.backend.name,
+                    of=hit.outcome.id,
+                    attributes={
+                        "gen_ai.operation.name": self._question.operation,
+                        "gen_ai.request.model": asked.model,
+                        "gen_ai.response.model": hit.response.model,
+                        "veyra.stream": self._question.stream,
+                        "veyra.cache.origin": hit.outcome.origin,
+                    },
+                )
+            except BaseException as error:
+                self._over(error=error)
+                raise
+        answer = replace(hit.response, latency_ms=latency, receipt=receipt, attempts=self._earlier)
+        self._over(response=answer)
+        return cast("R", answer)  # a request for vectors gets vectors
+
+    async def _keep(self, response: R) -> None:
+        """Leave an answer to the cache, unless it was turned down."""
+        if self._rules.cache is not None and self._key is not None and response.attempts[-1].error is None:
+            await self._rules.cache.keep(self._key, response)
 
     @property
     def _station(self) -> Station:
@@ -241,7 +296,7 @@ class Call(Generic[T]):
             self._rules.observers.tell(CallEnded(call=self.id, attempts=attempts, response=response, error=error))
 
 
-class AnswerCall(Call[Attempt]):
+class AnswerCall(Call[Attempt, ModelResponse]):
     """A call that wants an answer: whole, by `collect`, or as it comes, by `events`.
 
     Attributes:
@@ -257,6 +312,9 @@ class AnswerCall(Call[Attempt]):
         self._begin()
         while True:
             attempt = await self._next()
+            if isinstance(attempt, ModelResponse):
+                self.response = attempt
+                return attempt
             try:
                 response = await attempt.collect()
             except BaseException as error:  # noqa: BLE001  (rule 3; raised again there, unless another attempt follows)
@@ -266,6 +324,7 @@ class AnswerCall(Call[Attempt]):
             self.response = self._accepted(response)
             if self.response is not None:
                 self._over(response=self.response)
+                await self._keep(self.response)
                 return self.response
 
     async def events(self) -> AsyncGenerator[Event, None]:
@@ -276,6 +335,11 @@ class AnswerCall(Call[Attempt]):
         self._begin()
         while True:
             attempt = await self._next()
+            if isinstance(attempt, ModelResponse):
+                for event in events_of(attempt):
+                    yield event
+                self.response = attempt
+                return
             handed = False
             try:
                 async with aclosing(attempt.events()) as events:
@@ -298,6 +362,7 @@ class AnswerCall(Call[Attempt]):
             self.response = attempt.response
             self._end(attempt, response=self.response)
             self._over(response=self.response)
+            await self._keep(self.response)
             return
 
     def _first(self, number: int) -> None:
@@ -318,7 +383,7 @@ class AnswerCall(Call[Attempt]):
         return replace(response, attempts=self._earlier, warnings=(*response.warnings, warning))
 
 
-class EmbedCall(Call[EmbedAttempt]):
+class EmbedCall(Call[EmbedAttempt, EmbeddingResponse]):
     """A call that wants vectors."""
 
     def __init__(self, rules: Rules, stations: Sequence[Station], question: Embedding) -> None:
@@ -329,6 +394,8 @@ class EmbedCall(Call[EmbedAttempt]):
         self._begin()
         while True:
             attempt = await self._next()
+            if isinstance(attempt, EmbeddingResponse):
+                return attempt
             try:
                 response = await attempt.collect()
             except BaseException as error:  # noqa: BLE001  (rule 3; raised again there, unless another attempt follows)
@@ -336,4 +403,5 @@ class EmbedCall(Call[EmbedAttempt]):
             else:
                 self._end(attempt, response=response)
                 self._over(response=response)
+                await self._keep(response)
                 return response

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Literal, Self, TypeAlias, Unpack
 
+from veyra.client.cache import Cache
 from veyra.client.call import AnswerCall, EmbedCall, Rules
 from veyra.client.observe import Observer, Observers
 from veyra.client.question import Answering, Embedding
@@ -71,6 +72,7 @@ class Client:
             another target, and never where there is none. None for never.
         audit: where calls are recorded, as for `get_backend`; by default where a backend that was given already records,
             else the usual log.
+        cache: what gives answers again without asking (`Cache.memory()`, `Cache.disk(...)`); by default nothing does.
         observers: who is told of calls, attempts and waits (`veyra.client.observe`).
         max_prompt_bytes: text of a prompt that is let through, as UTF-8 bytes.
         chance: draws a number evenly from 0 to 1, for backoff and weights.
@@ -88,6 +90,7 @@ class Client:
         routing: Order = "ordered",
         breaker: Breaker | Literal["default"] | None = "default",
         audit: Audit = None,
+        cache: Cache | None = None,
         observers: Iterable[Observer] = (),
         max_prompt_bytes: int = MAX_PROMPT_BYTES,
         chance: Callable[[], float] = random.random,
@@ -98,6 +101,7 @@ class Client:
         check_order(routing)
         fallback = _fallback(fallback)
         _check_type("retry", retry, Retry)
+        _check_type("cache", cache, Cache)
         others = [_target(target) for target in fallback.to]
         if breaker == "default":
             breaker = Breaker() if len(targets) + len(others) > 1 else None
@@ -106,7 +110,9 @@ class Client:
         self._routing = routing
         self._max_prompt_bytes = max_prompt_bytes
         self._chance = chance
-        self._rules = Rules(retry=retry or Retry(), fallback=fallback, observers=Observers(observers), chance=chance)
+        self._rules = Rules(
+            retry=retry or Retry(), fallback=fallback, observers=Observers(observers), chance=chance, cache=cache
+        )
         stations = _stations([*map(_target, targets), *others], audit, breaker)
         self._stations = stations[: len(targets)]
         self._fallback = stations[len(targets) :]

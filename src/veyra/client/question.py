@@ -44,7 +44,7 @@ class Question(Protocol[T_co]):
     operation: Operation
     stream: bool
 
-    def request(self, station: Station) -> object:
+    def request(self, station: Station) -> Request | EmbedRequest:
         """Return what a target is asked; raises `InvalidRequestError` where it cannot be asked there."""
 
     def model(self, station: Station) -> str | None:

@@ -133,6 +133,14 @@ class BaseModelBackend(ABC):
         """Return the options that a call gets where its caller gave none (`model`, say)."""
         return {}
 
+    def identity(self) -> Mapping[str, object] | None:
+        """Return what tells it from others of its name and class, apart from keys: plain values and frozen dataclasses.
+
+        Where two backends give the same, an answer of one may stand for one of the other, from a cache. None, as this
+        default says, where it does not tell.
+        """
+        return None
+
     def prepare(self, request: Request) -> Exchange:  # noqa: ARG002  (a backend without bytes needs no request)
         """Return the exchange that a call would make, with the exact bytes to send where there are any.
 

@@ -126,6 +126,16 @@ class WireBackend(EventBackend):
         own = {"model": self.model, "timeout": self.timeout}
         return {name: value for name, value in own.items() if value is not None}
 
+    def identity(self) -> Mapping[str, object]:
+        """Return where it asks, in which format, and what it makes of a request."""
+        return {
+            "base_url": self.base_url,
+            "dialect": self._dialect.name,
+            "api_version": self._flags.api_version,
+            "on_unsupported": self._on_unsupported,
+            "facts": self._facts,
+        }
+
     def prepare(self, request: Request) -> Exchange:
         """Encode the request: from here on its bytes are fixed.
 
