@@ -8,12 +8,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import virtual
 from asking import ask, ask_in_pieces, post
 from loopback import CLOSE, RESET, Loopback, Play, chunk
-from veyra.errors import CallTimeoutError, ConnectionFailedError, IncompleteStreamError, ProviderError
+from pairs import PAIRS
+from veyra.errors import (
+    CallTimeoutError,
+    ConnectionFailedError,
+    IncompleteStreamError,
+    InvalidRequestError,
+    ProviderError,
+)
 from veyra.transport.base import Transport
+from veyra.transport.faults import parse_script
 from veyra.transport.http import HttpTransport
+from veyra.transport.playing import Repeat
 from veyra.transport.script import Answer, NoConnection, Refuse, Reset, ScriptedTransport, Stall, Step
+from veyra.types import Finish, TextDelta
+from veyra.wire.wording import Wording
 
 URL = "http://provider.test/v1"
 
@@ -61,6 +73,53 @@ async def test_a_stall_lasts_until_the_caller_gives_up(step: Step) -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     assert transport.is_open == 0
+
+
+def test_faults_of_the_vocabulary_are_steps() -> None:
+    """A script of faults plays on the one answer it is given, in the words of its form, and waits on the loop only."""
+    pair = PAIRS["openai_chat"]
+    head, pieces = pair.written([TextDelta("Hi"), Finish(reason="stop")], stream=True)
+    form = Wording(pair.server, request_id="req_1", encoder=pair.encoder(stream=True), streamed=True)
+    transport = ScriptedTransport(
+        parse_script("ok; cut@event=1; rate-limit@after=2; refuse; slow-head@seconds=3600"),
+        answer=Answer(headers=head.headers, chunks=pieces),
+        form=form,
+    )
+    whole = b"".join(pieces)
+
+    async def asked() -> list[object]:
+        outcomes: list[object] = []
+        for _ in range(5):
+            arrived, error = await ask_in_pieces(transport, post(URL))
+            outcomes.append(type(error) if error else arrived)
+        return [*outcomes, asyncio.get_running_loop().time() >= 3600]
+
+    limited = b'"code":"rate_limit_exceeded"'
+    first, cut, limit, refused, slow, waited = virtual.run(asked())
+    assert (first, cut, refused, slow, waited) == (whole, IncompleteStreamError, ConnectionFailedError, whole, True)
+    assert isinstance(limit, bytes)
+    assert limited in limit
+    transport.assert_finished()
+
+
+def test_what_repeats_goes_on_until_the_caller_gives_up() -> None:
+    """Signs of life come for ever, so far apart as was asked for."""
+
+    async def heard() -> tuple[list[bytes], float]:
+        transport = ScriptedTransport([Answer(chunks=[b"a"], end=Repeat(b".", 60.0))])
+        async with transport.open(post(URL)) as incoming:
+            chunks = incoming.chunks()
+            heard = [await anext(chunks) for _ in range(4)]
+        assert transport.left_early == 1
+        return heard, asyncio.get_running_loop().time()
+
+    assert virtual.run(heard()) == ([b"a", b".", b".", b"."], 180.0)
+
+
+def test_a_fault_without_its_words_is_refused_on_opening() -> None:
+    """A step that has to be told in a format's words fails where the script has no form."""
+    _, error = asyncio.run(ask_in_pieces(ScriptedTransport(parse_script("overloaded")), post(URL)))
+    assert isinstance(error, InvalidRequestError)
 
 
 @given(chunks=st.lists(st.binary(max_size=5), max_size=6), size=st.integers(0, 40))
