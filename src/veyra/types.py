@@ -205,8 +205,8 @@ class Timeouts:
     total: float | None = 1800.0
 
 
-class Options(TypedDict, total=False):
-    """What a call can be told, with one spelling for all backends."""
+class RunOptions(TypedDict, total=False):
+    """What each call of a run of tools can be told: every option of a call but the tools themselves."""
 
     model: str
     system: str
@@ -215,7 +215,6 @@ class Options(TypedDict, total=False):
     top_p: float
     stop: str | Sequence[str]
     seed: int
-    tools: Sequence[Any]
     tool_choice: str
     output: Any
     repair: int
@@ -224,6 +223,12 @@ class Options(TypedDict, total=False):
     timeout: float | Timeouts
     metadata: Mapping[str, str]
     extra: Mapping[str, Any]
+
+
+class Options(RunOptions, total=False):
+    """What a call can be told, with one spelling for all backends."""
+
+    tools: Sequence[Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -467,6 +472,57 @@ class ModelResponse:
             content.append(Text(self.content))
         content.extend(self.tool_calls)
         return Message("assistant", tuple(content), native=self.parts)
+
+
+# ------------------------------------------------------------------------------------------ runs of tools
+
+ExecutionStatus: TypeAlias = Literal["ok", "error", "refused"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolExecution:
+    """What came of one tool call of the model.
+
+    Attributes:
+        call: what the model asked for.
+        result: what it was told.
+        status: `ok`; `error`, where the function raised; `refused`, where it was not called: there is none of that name,
+            or the arguments are not what it takes.
+        latency_ms: milliseconds that the function took, without the log's own time; 0 where it was not called.
+        error: the name of the exception that the function raised, or None.
+        receipt: where its outcome stands in the log; None with `audit="off"`, and where it was not called.
+    """
+
+    call: ToolCall
+    result: ToolResult
+    status: ExecutionStatus
+    latency_ms: float = 0.0
+    error: str | None = None
+    receipt: Receipt | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolRun:
+    """A prompt, the tools that the model asked for on the way, and its answer.
+
+    Attributes:
+        responses: every answer of the model, in order; the last one is `response`.
+        executions: every tool call, in the order in which the model asked for them.
+        messages: the whole conversation, the last answer included, for the next prompt.
+        usage, cost: tokens and US dollars of all attempts together; None where an attempt did not state its own and may
+            have been billed.
+    """
+
+    responses: tuple[ModelResponse, ...]
+    executions: tuple[ToolExecution, ...]
+    messages: tuple[Message, ...]
+    usage: Usage
+    cost: Decimal | None
+
+    @property
+    def response(self) -> ModelResponse:
+        """The last answer of the model."""
+        return self.responses[-1]
 
 
 # -------------------------------------------------------------------------- vectors, models, token counts

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Literal, Self, TypeAlias, Unpack
 
+from veyra.audit import AuditLog
 from veyra.client.cache import Cache
 from veyra.client.call import AnswerCall, EmbedCall, Rules
 from veyra.client.observe import Observer, Observers
@@ -119,6 +120,11 @@ class Client:
 
     def __repr__(self) -> str:
         return f"<Client of {', '.join(station.name for station in (*self._stations, *self._fallback))}>"
+
+    @property
+    def log(self) -> AuditLog | None:
+        """The log of the first target's calls, which is that of all of them unless backends brought their own."""
+        return self._stations[0].log
 
     async def generate(self, prompt: Prompt, **options: Unpack[ClientOptions]) -> ModelResponse:
         """Ask, and return the whole answer, its record durable; `r.attempts` says which attempts were made.
