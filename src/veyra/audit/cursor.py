@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from veyra.audit import segment
-from veyra.audit.frame import Scan
+from veyra.audit.frame import Scan, skim
 from veyra.audit.segment import Head
 from veyra.audit.tree import Tree, leaf_hash
 from veyra.errors import AuditCorruptError
@@ -70,11 +70,23 @@ class Cursor:
         if self.tree.size >= size:
             return
         with segment.opened(segment.path(self._directory, self._index)) as fd:
-            for frame in Scan(fd, self._offset, os.fstat(fd).st_size, self.tree.size, blobs=False):
+            end = os.fstat(fd).st_size
+            while self._skim(fd, end, size) < size:
+                frame = next(iter(Scan(fd, self._offset, end, self.tree.size, blobs=False)), None)
+                if frame is None:
+                    return
                 self.tree.append(leaf_hash(frame.leaf))
                 self._offset = frame.end
-                if self.tree.size == size:
-                    return
+
+    def _skim(self, fd: int, end: int, size: int) -> int:
+        """Go on through plain frames until `size` entries lie behind, at most; return how many do."""
+        for offsets, leaves, stop in skim(fd, self._offset, end, self.tree.size):
+            count = min(len(leaves), size - self.tree.size)
+            self.tree.extend(map(leaf_hash, leaves[:count]))
+            self._offset = stop if count == len(leaves) else offsets[count]
+            if self.tree.size == size:
+                break
+        return self.tree.size
 
     def _head(self, index: int) -> tuple[Head, int] | None:
         try:
