@@ -8,14 +8,16 @@ The rules, each of which the tests break once to see it hold:
 4. A wait holds nothing, and none is begun that would end after the call's deadline.
 5. A call that is refused here, with nothing sent, is on record as such.
 6. Before a target is asked for the first time, the cache is; what it has is on record before it is handed on.
+7. Observers that are told of a call's beginning, and of an attempt's, are told of its end, whatever it is.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
+from types import TracebackType
 from typing import Any, Generic, NoReturn, TypeVar, cast
 
 from veyra.audit.entry import new_id
@@ -72,16 +74,25 @@ class Call(Generic[T, R]):
         rules: what decides.
         stations: the targets, in the order in which they are to be asked.
         question: what is asked.
+        about: attributes of every entry that the call leaves in the log.
 
     Raises:
         InvalidRequestError: it cannot be asked at the first target.
     """
 
-    def __init__(self, rules: Rules, stations: Sequence[Station], question: Question[T]) -> None:
+    def __init__(
+        self,
+        rules: Rules,
+        stations: Sequence[Station],
+        question: Question[T],
+        *,
+        about: Mapping[str, object] | None = None,
+    ) -> None:
         self.id = new_id()
         self._rules = rules
         self._stations = stations
         self._question = question
+        self._about = about or {}
         self._place = 0
         self._tries = 0
         self._repairs = 0
@@ -89,18 +100,30 @@ class Call(Generic[T, R]):
         self._earlier: tuple[AttemptRecord, ...] = ()
         self._ends: float | None = None
         self._lease: Lease | None = None
+        self._is_over = False
         self._looked_for: int | None = None
         self._key: str | None = None
         question.request(stations[0])
 
     # ------------------------------------------------------------------------------------ before an attempt
 
-    def _begin(self) -> None:
+    def __enter__(self) -> None:
+        """Begin: the call's time runs from here."""
         deadline = self._rules.retry.deadline
         self._ends = None if deadline is None else asyncio.get_running_loop().time() + deadline
         if self._rules.observers:
             started = CallStarted(call=self.id, operation=self._question.operation, stream=self._question.stream)
             self._rules.observers.tell(started)
+            trace = self._rules.observers.trace_id(self.id)
+            if trace is not None:
+                self._about = {**self._about, "veyra.trace_id": trace}
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Tell of what ended the call, if it did not end well."""
+        if error is not None:
+            self._over(error=error)
 
     async def _next(self) -> T | R:
         """Return the next attempt, or the answer that the cache has; what an attempt holds is to be given back by `_end`.
@@ -136,6 +159,7 @@ class Call(Generic[T, R]):
                     backend=station.backend.name,
                     model=self._question.model(station),
                     reason=self._reason,
+                    request=self._question.request(station),
                 )
             )
         return attempt
@@ -155,22 +179,19 @@ class Call(Generic[T, R]):
         latency = (asyncio.get_running_loop().time() - began) * 1000.0
         receipt = None
         if station.log is not None and hit.outcome is not None:
-            try:
-                receipt = await station.log.cache_hit(
-                    call=self.id,
-                    backend=station.backend.name,
-                    of=hit.outcome.id,
-                    attributes={
-                        "gen_ai.operation.name": self._question.operation,
-                        "gen_ai.request.model": asked.model,
-                        "gen_ai.response.model": hit.response.model,
-                        "veyra.stream": self._question.stream,
-                        "veyra.cache.origin": hit.outcome.origin,
-                    },
-                )
-            except BaseException as error:
-                self._over(error=error)
-                raise
+            attributes = {
+                "gen_ai.operation.name": self._question.operation,
+                "gen_ai.request.model": asked.model,
+                "gen_ai.response.model": hit.response.model,
+                "veyra.stream": self._question.stream,
+                "veyra.cache.origin": hit.outcome.origin,
+            }
+            receipt = await station.log.cache_hit(
+                call=self.id,
+                backend=station.backend.name,
+                of=hit.outcome.id,
+                attributes={**self._about, **attributes},
+            )
         answer = replace(hit.response, latency_ms=latency, receipt=receipt, attempts=self._earlier)
         self._over(response=answer)
         return cast("R", answer)  # a request for vectors gets vectors
@@ -192,11 +213,11 @@ class Call(Generic[T, R]):
         self._tries = 0
         return True
 
-    def _notes(self) -> dict[str, object] | None:
-        """Return why an attempt after the first is made, for its intent."""
+    def _notes(self) -> Mapping[str, object] | None:
+        """Return what an intent says besides the request: what is said of the call, and why an attempt after the first is made."""
         if self._reason is None:
-            return None
-        notes: dict[str, object] = {"veyra.attempt.reason": self._reason}
+            return self._about or None
+        notes: dict[str, object] = {**self._about, "veyra.attempt.reason": self._reason}
         if any(record.ambiguous for record in self._earlier):
             notes["veyra.attempt.may_be_billed_twice"] = True
         return notes
@@ -216,9 +237,12 @@ class Call(Generic[T, R]):
             attributes = {"gen_ai.request.model": self._question.model(station), "error.type": type(error).__name__}
             number = len(self._earlier) + 1
             await station.log.blocked(
-                call=self.id, attempt=number, backend=station.backend.name, reason=reason, attributes=attributes
+                call=self.id,
+                attempt=number,
+                backend=station.backend.name,
+                reason=reason,
+                attributes={**self._about, **attributes},
             )
-        self._over(error=error)
         raise error
 
     # ------------------------------------------------------------------------------------- after an attempt
@@ -236,12 +260,17 @@ class Call(Generic[T, R]):
             self._lease.end(asyncio.get_running_loop().time(), error=error, latency=latency)
             self._lease = None
         if self._rules.observers:
+            exchange, head = attempt.exchange, attempt.head
+            outgoing = None if exchange is None else exchange.outgoing
             self._rules.observers.tell(
                 AttemptEnded(
                     call=self.id,
                     number=len(self._earlier) + 1,
                     backend=self._station.backend.name,
                     record=attempt.failed if response is None else response.attempts[-1],
+                    provider=self._station.backend.name if exchange is None else exchange.provider,
+                    url=None if outgoing is None else outgoing.url,
+                    status=None if head is None else head.status,
                     response=response,
                     error=error,
                 )
@@ -260,7 +289,6 @@ class Call(Generic[T, R]):
                 self._reason = "repair"
                 return
         if not isinstance(error, VeyraError):
-            self._over(error=error)
             raise error
         standing = Standing(
             tries=self._tries,
@@ -279,7 +307,6 @@ class Call(Generic[T, R]):
                 self._reason = "fallback"
                 self._onward()
             case _:
-                self._over(error=error)
                 raise error
 
     def _over(
@@ -288,7 +315,10 @@ class Call(Generic[T, R]):
         error: BaseException | None = None,
         response: ModelResponse | EmbeddingResponse | None = None,
     ) -> None:
-        """Tell how the call ended."""
+        """Tell how the call ended. A second time does nothing."""
+        if self._is_over:
+            return
+        self._is_over = True
         if isinstance(error, VeyraError):
             error.attempts = self._earlier
         if self._rules.observers:
@@ -303,67 +333,74 @@ class AnswerCall(Call[Attempt, ModelResponse]):
         response: the whole answer, once it has ended well.
     """
 
-    def __init__(self, rules: Rules, stations: Sequence[Station], question: Answering) -> None:
-        super().__init__(rules, stations, question)
+    def __init__(
+        self,
+        rules: Rules,
+        stations: Sequence[Station],
+        question: Answering,
+        *,
+        about: Mapping[str, object] | None = None,
+    ) -> None:
+        super().__init__(rules, stations, question, about=about)
         self.response: ModelResponse | None = None
 
     async def collect(self) -> ModelResponse:
         """Carry the call out and return its response; errors as `Client.generate`."""
-        self._begin()
-        while True:
-            attempt = await self._next()
-            if isinstance(attempt, ModelResponse):
-                self.response = attempt
-                return attempt
-            try:
-                response = await attempt.collect()
-            except BaseException as error:  # noqa: BLE001  (rule 3; raised again there, unless another attempt follows)
-                await self._failed(attempt, error)
-                continue
-            self._end(attempt, response=response)
-            self.response = self._accepted(response)
-            if self.response is not None:
-                self._over(response=self.response)
-                await self._keep(self.response)
-                return self.response
+        with self:
+            while True:
+                attempt = await self._next()
+                if isinstance(attempt, ModelResponse):
+                    self.response = attempt
+                    return attempt
+                try:
+                    response = await attempt.collect()
+                except BaseException as error:  # noqa: BLE001  (rule 3; raised again there, unless another attempt follows)
+                    await self._failed(attempt, error)
+                    continue
+                self._end(attempt, response=response)
+                self.response = self._accepted(response)
+                if self.response is not None:
+                    self._over(response=self.response)
+                    await self._keep(self.response)
+                    return self.response
 
     async def events(self) -> AsyncGenerator[Event, None]:
         """Carry the call out and yield the events of the answer; errors as `Client.stream`.
 
         Warnings are kept until the first event with content: those of an attempt that fails before it are not handed on.
         """
-        self._begin()
-        while True:
-            attempt = await self._next()
-            if isinstance(attempt, ModelResponse):
-                for event in events_of(attempt):
-                    yield event
-                self.response = attempt
-                return
-            handed = False
-            try:
-                async with aclosing(attempt.events()) as events:
-                    held: list[ModelWarning] = []
-                    async for event in events:
-                        if isinstance(event, ModelWarning) and not handed:
-                            held.append(event)
-                            continue
-                        if not handed:
-                            handed = True
-                            self._first(len(self._earlier) + 1)
-                            for warning in held:
-                                yield warning
+        with self:
+            while True:
+                attempt = await self._next()
+                if isinstance(attempt, ModelResponse):
+                    for event in events_of(attempt):
                         yield event
-            except BaseException as error:  # noqa: BLE001  (rule 3; raised again there, unless another attempt follows)
-                await self._failed(attempt, error, handed=handed)
-                continue
-            if attempt.response is None:  # events end with Finish or an error
-                raise AssertionError
-            self.response = attempt.response
-            self._end(attempt, response=self.response)
-            self._over(response=self.response)
-            await self._keep(self.response)
-            return
+                    self.response = attempt
+                    return
+                handed = False
+                try:
+                    async with aclosing(attempt.events()) as events:
+                        held: list[ModelWarning] = []
+                        async for event in events:
+                            if isinstance(event, ModelWarning) and not handed:
+                                held.append(event)
+                                continue
+                            if not handed:
+                                handed = True
+                                self._first(len(self._earlier) + 1)
+                                for warning in held:
+                                    yield warning
+                            yield event
+                except BaseException as error:  # noqa: BLE001  (rule 3; raised again there, unless another attempt follows)
+                    await self._failed(attempt, error, handed=handed)
+                    continue
+                if attempt.response is None:  # events end with Finish or an error
+                    raise AssertionError
+                self.response = attempt.response
+                self._end(attempt, response=self.response)
+                self._over(response=self.response)
+                await self._keep(self.response)
+                return
 
     def _first(self, number: int) -> None:
         if self._rules.observers:
@@ -386,22 +423,29 @@ class AnswerCall(Call[Attempt, ModelResponse]):
 class EmbedCall(Call[EmbedAttempt, EmbeddingResponse]):
     """A call that wants vectors."""
 
-    def __init__(self, rules: Rules, stations: Sequence[Station], question: Embedding) -> None:
-        super().__init__(rules, stations, question)
+    def __init__(
+        self,
+        rules: Rules,
+        stations: Sequence[Station],
+        question: Embedding,
+        *,
+        about: Mapping[str, object] | None = None,
+    ) -> None:
+        super().__init__(rules, stations, question, about=about)
 
     async def collect(self) -> EmbeddingResponse:
         """Carry the call out and return its response; errors as `Client.embed`."""
-        self._begin()
-        while True:
-            attempt = await self._next()
-            if isinstance(attempt, EmbeddingResponse):
-                return attempt
-            try:
-                response = await attempt.collect()
-            except BaseException as error:  # noqa: BLE001  (rule 3; raised again there, unless another attempt follows)
-                await self._failed(attempt, error)
-            else:
-                self._end(attempt, response=response)
-                self._over(response=response)
-                await self._keep(response)
-                return response
+        with self:
+            while True:
+                attempt = await self._next()
+                if isinstance(attempt, EmbeddingResponse):
+                    return attempt
+                try:
+                    response = await attempt.collect()
+                except BaseException as error:  # noqa: BLE001  (rule 3; raised again there, unless another attempt follows)
+                    await self._failed(attempt, error)
+                else:
+                    self._end(attempt, response=response)
+                    self._over(response=response)
+                    await self._keep(response)
+                    return response

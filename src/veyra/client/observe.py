@@ -4,19 +4,22 @@ An observer is for metrics, traces and progress. It is called on the event loop,
 block. Whatever it raises is logged once for each observer (`veyra.client`, a warning) and changes nothing: what may not
 fail is a stage of the call, and no observer.
 
-No key is in any of these values; prompts are in none, answers in `AttemptEnded.response` and `CallEnded.response`.
+No key is in any of these values. Prompts are in `AttemptStarted.request`, answers in `response` and in the `error` of an answer
+that broke off or did not fit; a `repr` shows no prompt.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from dataclasses import dataclass, field
+from typing import Literal, Protocol, TypeAlias, runtime_checkable
 
-from veyra.types import AttemptRecord, EmbeddingResponse, ModelResponse
+from veyra.types import AttemptRecord, EmbeddingResponse, EmbedRequest, ModelResponse, Request
 
 _LOGGER = logging.getLogger("veyra.client")
+
+_LONGEST_ID = 128
 
 Operation: TypeAlias = Literal["chat", "embeddings"]
 
@@ -32,13 +35,14 @@ class CallStarted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptStarted:
-    """An attempt is about to be made: `number` counts from 1, `reason` says why it is not the first."""
+    """An attempt is about to be made: `number` counts from 1, `reason` says why it is not the first, `request` what is asked."""
 
     call: str
     number: int
     backend: str
     model: str | None
     reason: str | None
+    request: Request | EmbedRequest = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,13 +57,18 @@ class FirstEvent:
 class AttemptEnded:
     """An attempt has ended: with a `response`, or with an `error`.
 
-    `record` is what the response's or error's `attempts` tell of it; None where nothing of it is on record.
+    `record` is what the response's or error's `attempts` tell of it; None where nothing of it is on record. `provider` is
+    who was asked, as OpenTelemetry spells it; `url` is where it was sent, and `status` the HTTP status that came, where
+    there is such a thing.
     """
 
     call: str
     number: int
     backend: str
     record: AttemptRecord | None
+    provider: str
+    url: str | None = None
+    status: int | None = None
     response: ModelResponse | EmbeddingResponse | None = None
     error: BaseException | None = None
 
@@ -87,6 +96,17 @@ Observation: TypeAlias = CallStarted | AttemptStarted | FirstEvent | AttemptEnde
 Observer: TypeAlias = Callable[[Observation], object]
 
 
+@runtime_checkable
+class Tracing(Protocol):
+    """An observer that knows which trace a call belongs to: that goes on record with each of the call's entries."""
+
+    def __call__(self, observation: Observation, /) -> object:
+        """Take an observation."""
+
+    def trace_id(self, call: str) -> str | None:
+        """Return the id of the trace that a call belongs to; asked once, after `CallStarted` was told."""
+
+
 class Observers:
     """Hands observations on; false where nobody watches, so that none need be made.
 
@@ -96,6 +116,7 @@ class Observers:
 
     def __init__(self, observers: Iterable[Observer]) -> None:
         self._observers = tuple(observers)
+        self._tracing = [(place, one) for place, one in enumerate(self._observers) if isinstance(one, Tracing)]
         self._failed: set[int] = set()
 
     def __bool__(self) -> bool:
@@ -107,6 +128,21 @@ class Observers:
             try:
                 observer(observation)
             except Exception as error:  # noqa: BLE001  (the rule at the head: an observer changes nothing)
-                if place not in self._failed:
-                    self._failed.add(place)
-                    _LOGGER.warning("the observer %r raised %s; it is told on", observer, type(error).__name__)
+                self._note(place, error)
+
+    def trace_id(self, call: str) -> str | None:
+        """Return the id of the trace that a call belongs to, from the first observer that knows; None where none does."""
+        for place, observer in self._tracing:
+            try:
+                found = observer.trace_id(call)
+            except Exception as error:  # noqa: BLE001  (as above)
+                self._note(place, error)
+                continue
+            if isinstance(found, str) and found and len(found) <= _LONGEST_ID:
+                return found
+        return None
+
+    def _note(self, place: int, error: Exception) -> None:
+        if place not in self._failed:
+            self._failed.add(place)
+            _LOGGER.warning("the observer %r raised %s; it is told on", self._observers[place], type(error).__name__)

@@ -9,6 +9,7 @@ from typing import Any, Protocol, TypeVar
 from veyra.client.observe import Operation
 from veyra.client.station import Station
 from veyra.errors import OutputMismatchError
+from veyra.models.base import Exchange
 from veyra.models.gate import DEFAULT_TIMEOUTS, Attempt
 from veyra.models.request import build_embed_request, build_request, repaired
 from veyra.models.whole import EmbedAttempt
@@ -33,6 +34,10 @@ class Try(Protocol[R_co]):
     @property
     def head(self) -> Head | None:
         """What the provider answered with."""
+
+    @property
+    def exchange(self) -> Exchange | None:
+        """What is sent and what came of it; None before it is prepared."""
 
     async def collect(self) -> R_co:
         """Carry it out."""

@@ -71,6 +71,11 @@ class EmbedAttempt:
         return None if self._exchange is None else self._exchange.head
 
     @property
+    def exchange(self) -> Exchange | None:
+        """What is sent and what came of it; None before it is prepared."""
+        return self._exchange
+
+    @property
     def failed(self) -> AttemptRecord | None:
         """What is told of the attempt once it has failed; None where nothing of it is on record."""
         return self._entries.failed
