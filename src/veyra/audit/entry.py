@@ -16,7 +16,6 @@ from __future__ import annotations
 import hmac
 import json
 import math
-import os
 import struct
 import time
 from base64 import b64encode
@@ -28,6 +27,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from veyra.audit import noise
 from veyra.audit.coding import IDENTITY, Packer
 from veyra.audit.tree import leaf_hash
 
@@ -90,7 +90,7 @@ def new_id() -> str:
     """Return a UUIDv7 (RFC 9562): milliseconds, then the fraction of the millisecond in 12 bits, then 62 random bits."""
     milliseconds, rest = divmod(time.time_ns(), 1_000_000)
     fraction = rest * 4096 // 1_000_000
-    high, low = _NOISE.unpack(os.urandom(_NOISE.size))
+    high, low = _NOISE.unpack(noise.take(_NOISE.size))
     first, second = divmod(milliseconds & 0xFFFF_FFFF_FFFF, 0x1_0000)
     return f"{first:08x}-{second:04x}-7{fraction:03x}-{high & 0x3FFF | 0x8000:04x}-{low & 0xFFFF_FFFF_FFFF:012x}"
 
@@ -263,7 +263,7 @@ def seal(draft: Draft, sid: str, wseq: int, packer: Packer | None = None) -> Sea
         return Sealed(draft, leaf, leaf_hash(leaf), b"")
     described: list[str] = []
     blobs: list[bytes] = []
-    salts = os.urandom(SALT_SIZE * len(draft.parts))
+    salts = noise.take(SALT_SIZE * len(draft.parts))
     for number, part in enumerate(draft.parts):
         salt = salts[number * SALT_SIZE : (number + 1) * SALT_SIZE]
         size = len(part.data)
