@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Literal, Self, TypeAlias, Unpack
 
 from veyra.audit import AuditLog
+from veyra.client.actor import Pseudonyms
 from veyra.client.cache import Cache
 from veyra.client.call import AnswerCall, EmbedCall, Rules
 from veyra.client.observe import Observer, Observers
@@ -23,7 +24,7 @@ from veyra.policy.breaker import Breaker
 from veyra.policy.fallback import Fallback
 from veyra.policy.retry import Retry
 from veyra.policy.routing import Order, arranged, check_order
-from veyra.types import EmbeddingResponse, EmbedOptions, ModelResponse, Options, Prompt
+from veyra.types import EmbeddingResponse, EmbedOptions, ModelResponse, Options, Prompt, Secret
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +57,21 @@ AnyTarget: TypeAlias = str | BaseModelBackend | Target
 
 
 class ClientOptions(Options, total=False):
-    """What a client's call can be told besides: `conversation` is its id; calls of one go to the same target."""
+    """What a client's call can be told besides.
+
+    Attributes:
+        conversation: its id; calls of one go to the same target.
+        actor: on whose behalf it is made; on record as a pseudonym under the client's `actor_key`.
+    """
 
     conversation: str
+    actor: str
+
+
+class ClientEmbedOptions(EmbedOptions, total=False):
+    """What a client's call for vectors can be told besides; as of `ClientOptions`."""
+
+    actor: str
 
 
 class Client:
@@ -75,6 +88,8 @@ class Client:
             else the usual log.
         cache: what gives answers again without asking (`Cache.memory()`, `Cache.disk(...)`); by default nothing does.
         observers: who is told of calls, attempts and waits (`veyra.client.observe`).
+        actor: on whose behalf calls are made that do not say.
+        actor_key: the key of the pseudonyms that stand for actors in the log (`veyra.client.actor`); 16 bytes or more.
         max_prompt_bytes: text of a prompt that is let through, as UTF-8 bytes.
         chance: draws a number evenly from 0 to 1, for backoff and weights.
 
@@ -93,9 +108,14 @@ class Client:
         audit: Audit = None,
         cache: Cache | None = None,
         observers: Iterable[Observer] = (),
+        actor: str | None = None,
+        actor_key: bytes | str | Secret | None = None,
         max_prompt_bytes: int = MAX_PROMPT_BYTES,
         chance: Callable[[], float] = random.random,
     ) -> None:
+        self._pseudonyms = None if actor_key is None else Pseudonyms(actor_key)
+        del actor_key  # from here on no local variable of a traceback holds it
+        self._about: Mapping[str, object] = {} if actor is None else self._recorded(actor)
         if not targets:
             msg = "a Client needs a target: Client('openai:MODEL'), say, or Client('mock')"
             raise InvalidRequestError(msg)
@@ -150,11 +170,12 @@ class Client:
         """
         return Reply(self._ask(prompt, options, stream=True))
 
-    async def embed(self, texts: str | Sequence[str], **options: Unpack[EmbedOptions]) -> EmbeddingResponse:
+    async def embed(self, texts: str | Sequence[str], **options: Unpack[ClientEmbedOptions]) -> EmbeddingResponse:
         """Return a vector for each text, the call's record durable; arguments and errors as of a backend's `embed`."""
+        about = self._recorded(options.pop("actor", None))
         self._check_model(options.get("model"))
         question = Embedding(texts, options, max_prompt_bytes=self._max_prompt_bytes)
-        return await EmbedCall(self._rules, self._arranged(None), question).collect()
+        return await EmbedCall(self._rules, self._arranged(None), question, about=about).collect()
 
     async def health_check(self) -> bool:
         """Say whether one of the targets could serve a call now; costs nothing, is not recorded, raises nothing."""
@@ -181,9 +202,19 @@ class Client:
         if conversation is not None and not (isinstance(conversation, str) and conversation):
             msg = f"conversation is a non-empty str, not {conversation!r}"
             raise InvalidRequestError(msg)
+        about = self._recorded(options.pop("actor", None))
         self._check_model(options.get("model"))
         question = Answering(prompt, options, stream=stream, max_prompt_bytes=self._max_prompt_bytes)
-        return AnswerCall(self._rules, self._arranged(conversation), question)
+        return AnswerCall(self._rules, self._arranged(conversation), question, about=about)
+
+    def _recorded(self, actor: str | None) -> Mapping[str, object]:
+        """Return what is on record of every call on behalf of an actor, or, where none is named, of the client's."""
+        if actor is None:
+            return self._about
+        if self._pseudonyms is None:
+            msg = "actor is recorded as a pseudonym, which needs a key: Client(..., actor_key=...)"
+            raise InvalidRequestError(msg)
+        return {"veyra.actor": self._pseudonyms.of(actor)}
 
     def _check_model(self, model: object) -> None:
         if model is not None and len(self._stations) + len(self._fallback) > 1:
