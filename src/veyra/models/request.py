@@ -42,7 +42,7 @@ def build_request(
     """
     values = {} if not defaults else _checked(defaults, _CHECKS)
     values |= _checked(options, _CHECKS)
-    messages = _conversation(prompt)
+    messages = messages_of(prompt)
     _check_text(messages, values.get("system"), max_prompt_bytes)
     if values.get("repair") and (stream or values.get("output") is None):
         msg = "repair asks again where a whole answer does not fit: it goes with output=... and with generate()"
@@ -131,7 +131,12 @@ def _unknown_option(name: str, known: Sequence[str]) -> str:
     )
 
 
-def _conversation(prompt: object) -> tuple[Message, ...]:
+def messages_of(prompt: object) -> tuple[Message, ...]:
+    """Return a prompt as a conversation.
+
+    Raises:
+        InvalidRequestError: it is empty, or of another type than `Prompt`.
+    """
     if isinstance(prompt, str):
         if not prompt.strip():
             msg = "the prompt is empty: give some text, or messages"
