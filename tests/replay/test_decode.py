@@ -39,6 +39,10 @@ ENDS: dict[str, Callable[[str], Asked]] = {
     "whole where a stream was asked for": lambda name: Asked(step=whole(name)),
     "stream that is cut": lambda name: Asked(step=begun(name, end="cut")),
     "stream that is cut within an event": lambda name: Asked(step=streamed(name).cut_after(130)),
+    "stream that is cut at its end": lambda name: Asked(step=replace(streamed(name), end="cut")),
+    "stream that is cut before its last event": lambda name: Asked(
+        step=replace(streamed(name), chunks=streamed(name).chunks[:-1], end="cut")
+    ),
     "stream without its end": lambda name: Asked(step=begun(name)),
     "whole answer that is cut": lambda name: Asked(step=whole(name).cut_after(20), stream=False),
     "whole answer that is too short": lambda name: Asked(

@@ -566,13 +566,14 @@ async def test_some_attempts_of_a_log_are_chosen_by_number_or_id() -> None:
     [
         (streamed(), False, "end"),
         (streamed(), True, "left"),
-        (streamed().cut_after(300), False, "end"),
+        (streamed().cut_after(300), False, "cut"),
+        (Answer(headers=WIRES["chat"].head(stream=True), chunks=WIRES["chat"].stream(HELLO)[:2]), False, "end"),
         (Answer(headers={"content-type": "application/json"}, chunks=[b"{"], end="cut"), False, "cut"),
         (Answer(status=500, chunks=[b"no"]), False, "end"),
     ],
 )
 async def test_how_an_answer_ended_is_told_from_how_the_attempt_did(step: Any, stop: bool, end: str) -> None:
-    """A cancelled attempt left its answer; an incomplete one that was whole was cut; all others came to their end."""
+    """A cancelled attempt left its answer; an answer that broke off was cut; all others came to their end."""
     log = await logged(step, stop=stop)
     assert [one.end for one in Tape.from_log(log).recordings] == [end]
 

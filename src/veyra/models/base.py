@@ -49,6 +49,7 @@ class Exchange:
         "applied",
         "arrivals",
         "body",
+        "cut",
         "dialect",
         "head",
         "outgoing",
@@ -83,6 +84,8 @@ class Exchange:
         self.body: list[bytes] = []
         self.size = 0
         """Bytes of `body`."""
+        self.cut = False
+        """The connection broke within the body."""
         self.arrivals: list[int] = []
         """When each piece of `body` came, in ns after the start."""
         self.started_ns = time.monotonic_ns()

@@ -239,12 +239,13 @@ def _message(response: ModelResponse) -> dict[str, object]:
 
 
 def _meta(exchange: Exchange) -> dict[str, object]:
-    """The head of the answer, and for each piece of its body how many bytes came after how many ns."""
+    """The head of the answer, for each piece of its body how many bytes came after how many ns, and whether it was cut."""
     if exchange.head is None:
         raise AssertionError
     headers = kept_headers(exchange.head.headers)
     arrivals = [[len(data), ns] for data, ns in zip(exchange.body, exchange.arrivals, strict=True)]
-    return {"status": exchange.head.status, "headers": headers, "arrivals": arrivals}
+    meta = {"status": exchange.head.status, "headers": headers, "arrivals": arrivals}
+    return {**meta, "cut": True} if exchange.cut else meta
 
 
 def _part(name: str, data: bytes, keys: Sequence[bytes], media_type: str = "application/json") -> BodyPart:

@@ -161,9 +161,7 @@ class WireBackend(EventBackend):
             chunks = aiter(incoming.chunks())
             finish: Event | None = None
             while not decoder.done:
-                data = await anext(chunks, None)
-                if data is not None:
-                    exchange.received(data)
+                data = await _next(chunks, exchange)
                 for event in decoder.close() if data is None else decoder.feed(data):
                     if isinstance(event, Finish):
                         finish = event
@@ -259,8 +257,9 @@ class WireBackend(EventBackend):
             exchange.answered(incoming.head)
             if incoming.head.status >= 300:  # no redirect is followed: it would carry the key elsewhere
                 raise await self._failure(incoming, exchange)
-            async for data in incoming.chunks():
-                exchange.received(data)
+            chunks = aiter(incoming.chunks())
+            while await _next(chunks, exchange) is not None:
+                pass
         return incoming.head, b"".join(exchange.body)
 
     async def health_check(self) -> bool:
@@ -408,6 +407,18 @@ def _secret(key: object) -> Secret | None:
         msg = "api_key is a non-empty str, not an empty one"
         raise InvalidRequestError(msg)
     return Secret(value)
+
+
+async def _next(chunks: AsyncIterator[bytes], exchange: Exchange) -> bytes | None:
+    """Return the next bytes of a body, noted in its exchange; None at its end."""
+    try:
+        data = await anext(chunks, None)
+    except IncompleteStreamError:
+        exchange.cut = True
+        raise
+    if data is not None:
+        exchange.received(data)
+    return data
 
 
 async def _drain(chunks: AsyncIterator[bytes], exchange: Exchange) -> None:

@@ -13,11 +13,10 @@ import msgspec
 
 from veyra.errors import AuditCorruptError, InvalidRequestError
 from veyra.transport.base import Head
-from veyra.transport.recording import End, Piece, Recording
+from veyra.transport.recording import Piece, Recording
 
 _INTENT: Final = "call.intent"
 _OUTCOME: Final = "call.outcome"
-_IDS: Final = frozenset({"request-id", "x-request-id"})
 _LEFT: Final = frozenset({"cancelled", "timeout"})
 
 
@@ -66,6 +65,7 @@ class _Meta(msgspec.Struct):
     status: int
     headers: dict[str, str]
     arrivals: list[tuple[int, int]]
+    cut: bool = False
 
 
 def recordings(log: Log, ids: Sequence[int | str]) -> tuple[Recording, ...]:
@@ -99,9 +99,7 @@ def recordings(log: Log, ids: Sequence[int | str]) -> tuple[Recording, ...]:
 def exchange(intent: LoggedEntry, outcome: LoggedEntry) -> Recording | None:
     """Return the exchange of an attempt; None where no answer came, or its backend had no bytes to record.
 
-    The log does not say how a body ended, so it is told from how the attempt did. One that was cancelled, or whose time ran
-    out, left its answer. One that is `incomplete` was cut where the answer was to come whole, or where the error does not
-    know the request id that the head has, as that of a connection does not; otherwise its stream ended too early.
+    An attempt that was cancelled, or whose time ran out, left its answer.
 
     Raises:
         AuditCorruptError: a body is not what was recorded, or `meta` does not fit the answer's bytes.
@@ -126,7 +124,7 @@ def exchange(intent: LoggedEntry, outcome: LoggedEntry) -> Recording | None:
         body=bodies["request.wire"].data if "request.wire" in bodies else b"",
         head=Head(meta.status, meta.headers),
         pieces=pieces,
-        end=_end(outcome, meta.headers),
+        end="cut" if meta.cut else "left" if outcome.leaf["status"] in _LEFT else "end",
     )
 
 
@@ -154,12 +152,3 @@ def _pieces(body: bytes, arrivals: Sequence[tuple[int, int]]) -> tuple[Piece, ..
         pieces.append(Piece(after, body[start : start + size]))
         start += size
     return tuple(pieces) if start == len(body) and all(size >= 0 for size, _ in arrivals) else None
-
-
-def _end(outcome: LoggedEntry, headers: Mapping[str, str]) -> End:
-    status = outcome.leaf["status"]
-    if status != "incomplete":
-        return "left" if status in _LEFT else "end"
-    is_whole = headers.get("content-type", "").startswith("application/json")
-    is_unknown = outcome.leaf["attributes"].get("veyra.request_id") is None and not _IDS.isdisjoint(headers)
-    return "cut" if is_whole or is_unknown else "end"
