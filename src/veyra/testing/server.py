@@ -132,6 +132,7 @@ class FaultServer:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.sleep(0)  # the loop may end right after: it lets go of closed sockets in its next step
         if self._refusing is not None:
             self._refusing.close()
             self._refusing = None
@@ -150,6 +151,7 @@ class FaultServer:
         task = asyncio.get_running_loop().create_task(self._serve(connection))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(lambda _: connection.close())  # also where it was cancelled before it began
 
     async def _serve(self, connection: Connection) -> None:
         """Answer the requests of one connection in turn."""
@@ -166,8 +168,6 @@ class FaultServer:
                 await connection.linger()
         except Gone:
             pass
-        finally:
-            connection.close()
 
 
 class _Thread:

@@ -181,7 +181,9 @@ def _wait(fault: RateLimit, now: float) -> dict[str, str]:
         return {"retry-after": str(fault.after)}
     if fault.ms is not None:
         return {"retry-after-ms": str(fault.ms)}
-    return {} if fault.date is None else {"retry-after": formatdate(now + fault.date, usegmt=True)}
+    if fault.date is None:
+        return {}
+    return {"retry-after": formatdate(now + fault.date, usegmt=True), "date": formatdate(now, usegmt=True)}
 
 
 # ---------------------------------------------------------------------------------------------- spoiled answers
