@@ -1,8 +1,8 @@
 """What can go wrong on the way to a model and back: one vocabulary, as frozen values.
 
 1. A fault is data. What it does to an answer says `veyra.transport.playing`; it does the same in process and over HTTP.
-2. Each prints as one short text (`cut@event=3`) and is read back from it: `parse(str(fault)) == fault`. Only what is printed
-   is read: one spelling for each fault, fields in their order, defaults left out.
+2. Each prints as one short text (`cut@event=3`) and is read back from it: `parse(str(fault)) == fault`. There is one spelling
+   for each: fields in their order, numbers as they are printed. What is usual is left out, and may be written.
 3. Events are counted from 1: `cut@event=3` cuts after the third, `invalid-json@event=3` spoils the third. A server-sent event
    and a line of JSON are one event each, and a body of another type is one event in all. `byte` counts the bytes of the
    body. A place behind the end of the body is its end; a fault of an event that never comes does nothing.
@@ -346,7 +346,7 @@ def parse(text: str) -> Fault:
     """Return the fault that prints as `text`.
 
     Raises:
-        InvalidRequestError: there is none; the message says what is wrong, and near names or the right spelling.
+        InvalidRequestError: there is none; the message says what is wrong, with near names or the right spelling.
     """
     name, at, rest = text.partition("@")
     kind = _BY_NAME.get(name)
@@ -354,14 +354,15 @@ def parse(text: str) -> Fault:
         near = get_close_matches(name[:50], _BY_NAME, n=3) or _BY_NAME
         raise _wrong(repr(name[:50]), f"there is none; there are {', '.join(near)}")
     known = [field.name for field in fields(kind)]
+    given = [part.partition("=") for part in rest.split(",")] if at else []
     values: dict[str, Any] = {}
-    for given in rest.split(",") if at else ():
-        field, _, value = given.partition("=")
+    for field, _, value in given:
         if field not in known:
             raise _wrong(name, f"it takes {', '.join(known) or 'nothing'}, not {field[:50]!r}")
         values[field] = _value(name, field, value)
     fault = kind(**values)
-    if str(fault) != text:
+    spelled = [f"{field}={_printed(values[field])}" for field in known if field in values]
+    if ",".join(spelled) != rest:
         raise _wrong(name, f"write {str(fault)!r}, not {text[:100]!r}")
     return fault
 
