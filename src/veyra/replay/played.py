@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from veyra.audit import AuditLog
+from typing import TypedDict
+
 from veyra.errors import InvalidRequestError, UnknownBackendError
-from veyra.models.adapt import WARNING
+from veyra.models.adapt import WARNING, OnUnsupported
 from veyra.models.base import Exchange
 from veyra.models.endpoints import Api, Endpoint
-from veyra.models.registry import get_backend
+from veyra.models.registry import make_backend
 from veyra.models.wire import WireBackend
 from veyra.replay.recorded import CHAT, EMBEDDINGS, RecordedAttempt
 from veyra.transport.base import Outgoing
@@ -19,6 +20,13 @@ NOWHERE = "http://tape.invalid"
 """Stands for the address of the provider: no host has such a name (RFC 6761)."""
 
 
+class Settings(TypedDict, total=False):
+    """What a wire backend is given so that it asks as it was asked."""
+
+    api: Api
+    on_unsupported: OnUnsupported
+
+
 class PlayedBackend(WireBackend):
     """A wire backend over one recording: it sends what was sent then, whatever today's encoder would make of the request.
 
@@ -27,6 +35,9 @@ class PlayedBackend(WireBackend):
         recording: the exchange.
         api: which of the vendor's dialects to speak.
         warnings: what was told of the request before it was sent.
+
+    Attributes:
+        settings: with these `get_backend` gives a backend that asks in the same format.
     """
 
     def __init__(
@@ -41,6 +52,11 @@ class PlayedBackend(WireBackend):
         super().__init__(endpoint, api=api, base_url=NOWHERE, api_key="not-a-key", transport=transport)
         self._recording = recording
         self._warnings = warnings
+        self.settings: Settings = {}
+        if api is not None:
+            self.settings["api"] = api
+        if warnings:
+            self.settings["on_unsupported"] = "warn"
 
     def speaks(self, operation: str, dialect: str) -> bool:
         """Tell whether an answer to an operation, asked in a dialect, can be decoded here."""
@@ -71,7 +87,7 @@ class PlayedBackend(WireBackend):
 def endpoint_of(backend: str) -> Endpoint | None:
     """Return the row of the backend that has this name today; None where there is none, or it speaks no wire format."""
     try:
-        found = get_backend(backend, audit=AuditLog.memory()).backend
+        found = make_backend(backend)
     except (UnknownBackendError, InvalidRequestError):
         return None
     return found.endpoint if isinstance(found, WireBackend) else None
