@@ -332,7 +332,7 @@ def _as_test(chosen: Sequence[RecordedAttempt], path: Path) -> bool:
     found = [as_test.case(attempt) for attempt in chosen]
     cases = [one for one in found if isinstance(one, as_test.Case)]
     _print_skipped(
-        [(one.attempt, one.why) for one in found if isinstance(one, as_test.Refused)], "left out", is_note=True
+        [(_name(one.attempt), one.why) for one in found if isinstance(one, as_test.Refused)], "left out", is_note=True
     )
     if not cases:
         message = "none of these calls can become a test, so nothing was written"
