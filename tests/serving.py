@@ -1,67 +1,53 @@
-"""A server half behind a socket: what a provider's own SDK can talk to."""
+"""A backend that tells a script, and the fault server in front of it: what a provider's own SDK can talk to."""
 
 from __future__ import annotations
 
-import contextlib
-import itertools
-from collections.abc import Iterator, Sequence
+import asyncio
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from typing import TypeAlias
 
-from loopback import Loopback, Play, Received, in_thread, reply
-from pairs import STAMP
 from veyra.errors import VeyraError
+from veyra.models.base import Exchange
+from veyra.models.gate import EventBackend
+from veyra.testing.server import FaultServer
 from veyra.types import Event, Request
-from veyra.wire.base import ServerDialect
 
 Script: TypeAlias = Sequence[Event | VeyraError]
 """What is answered: events; an error instead of them, or after some of them, in the answer."""
 
 
-class Provider:
-    """Answers requests of one dialect by a script, and keeps what was asked.
+class Scripted(EventBackend):
+    """Answers every call by a script.
 
     Attributes:
         requests: what was asked, as the server half read it.
-        url: what the SDK is given as its base URL.
+        stopped: set when an answer has ended, or was told to end.
     """
 
-    def __init__(self, server: ServerDialect, script: Script, *, prefix: str = "") -> None:
-        self._server = server
-        self._script = script
-        self._prefix = prefix
+    name = "scripted"
+
+    def __init__(self, script: Iterable[Event | VeyraError], *, then_wait: bool = False) -> None:
+        self._script = list(script)
+        self._then_wait = then_wait
+        self.stopped = asyncio.Event()
         self.requests: list[Request] = []
-        self.url = ""
 
-    def answer(self, received: Received) -> Play:
-        """The play for one request."""
-        assert received.method == "POST"
-        assert received.target == self._prefix + self._server.path
-        try:
-            request = self._server.request(received.body)
-        except VeyraError as error:
-            return self._refuse(error)
+    async def events(self, request: Request, exchange: Exchange) -> AsyncGenerator[Event, None]:
         self.requests.append(request)
-        first = self._script[0]
-        if isinstance(first, VeyraError):
-            return self._refuse(first)
-        encoder = self._server.encoder(request, STAMP)
-        times = itertools.count(1)
-        pieces = [
-            encoder.failure(step) if isinstance(step, VeyraError) else encoder.write(step, elapsed=0.25 * next(times))
-            for step in self._script
-        ]
-        head = encoder.head()
-        return reply(head.status, head.headers, pieces, chunked=request.stream)
+        try:
+            for step in self._script:
+                if isinstance(step, VeyraError):
+                    raise step
+                yield step
+            if self._then_wait:
+                await asyncio.get_running_loop().create_future()
+        finally:
+            self.stopped.set()
 
-    def _refuse(self, error: VeyraError) -> Play:
-        refusal = self._server.failure(error, STAMP.request_id)
-        return reply(refusal.head.status, refusal.head.headers, refusal.body)
+    async def health_check(self) -> bool:
+        return True
 
 
-@contextlib.contextmanager
-def provider(server: ServerDialect, script: Script, *, prefix: str = "") -> Iterator[Provider]:
-    """Serve a script on loopback while the context lasts."""
-    serving = Provider(server, script, prefix=prefix)
-    with in_thread(Loopback(serving.answer)) as line:
-        serving.url = line.url + prefix
-        yield serving
+def provider(script: Script) -> FaultServer:
+    """Return a server that answers by a script; for `with`."""
+    return FaultServer(Scripted(script))

@@ -6,7 +6,7 @@ import asyncio
 import json
 import socket
 import threading
-from collections.abc import AsyncGenerator, Iterable, Sequence
+from collections.abc import Sequence
 from hashlib import sha256
 from typing import Any
 from urllib.request import Request as UrlRequest
@@ -17,16 +17,14 @@ import pytest
 import virtual
 from asking import ask, ask_in_pieces, post
 from pairs import PAIRS
+from serving import Scripted
 from veyra.errors import (
     ConnectionFailedError,
     InvalidRequestError,
     ProviderError,
     QuotaError,
     RateLimitError,
-    VeyraError,
 )
-from veyra.models.base import Exchange
-from veyra.models.gate import EventBackend
 from veyra.models.mock import MockBackend
 from veyra.models.registry import get_backend
 from veyra.testing import faults
@@ -36,7 +34,7 @@ from veyra.testing.server_journal import Journal
 from veyra.transport.faults import KINDS, Fault
 from veyra.transport.http import HttpTransport
 from veyra.transport.script import Answer, ScriptedTransport
-from veyra.types import Event, Finish, Request, TextDelta, Usage
+from veyra.types import Event, Finish, TextDelta, Usage
 from veyra.wire.wording import Wording
 
 KEY = "sk-canary-0123456789"
@@ -49,33 +47,6 @@ BODIES: dict[str, dict[str, Any]] = {
     OLLAMA: {"messages": HELLO},
 }
 """A request of each format, without its model and `stream`."""
-
-
-class Scripted(EventBackend):
-    """Answers with events, an error among them, and says whether it was told to stop."""
-
-    name = "scripted"
-
-    def __init__(self, script: Iterable[Event | VeyraError], *, then_wait: bool = False) -> None:
-        self._script = list(script)
-        self._then_wait = then_wait
-        self.stopped = asyncio.Event()
-        self.requests: list[Request] = []
-
-    async def events(self, request: Request, exchange: Exchange) -> AsyncGenerator[Event, None]:
-        self.requests.append(request)
-        try:
-            for step in self._script:
-                if isinstance(step, VeyraError):
-                    raise step
-                yield step
-            if self._then_wait:
-                await asyncio.get_running_loop().create_future()
-        finally:
-            self.stopped.set()
-
-    async def health_check(self) -> bool:
-        return True
 
 
 async def no_time(seconds: float) -> None:

@@ -1,4 +1,4 @@
-"""The providers' own SDKs as clients of the server halves: what they parse is what was sent."""
+"""The providers' own SDKs as clients of the fault server: what they parse is what its backend said."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import ollama
 import openai
 import pytest
 
-from pairs import PAIRS
-from serving import Script, provider
+from serving import provider
 from veyra import errors
+from veyra.testing.server_answers import EPOCH
 from veyra.types import Event, Finish, Opaque, ReasoningDelta, TextDelta, ToolCall, ToolCallDelta, Usage
 
 HELLO = [{"role": "user", "content": "Hi"}]
@@ -54,20 +54,16 @@ def anthropic_client() -> Iterator[Any]:
 # ----------------------------------------------------------------------------------- OpenAI Chat Completions
 
 
-def chat(script: Script) -> Any:
-    return provider(PAIRS["openai_chat"].server, script, prefix="/v1")
-
-
 def test_openai_chat_whole(openai_client: Any) -> None:
     """OpenAI's SDK parses a whole chat answer: text, usage, ids, and the request id of its head."""
-    with chat(TEXT) as at:
-        client = openai_client.with_options(base_url=at.url)
+    with provider(TEXT) as at:
+        client = openai_client.with_options(base_url=at.openai_url)
         answer = client.chat.completions.create(model="m", messages=HELLO)
     assert (answer.id, answer.model, answer.created, answer._request_id) == (
-        "id_1",
-        "some-model",
-        1_700_000_000,
-        "req_1",
+        "chatcmpl-000001",
+        "m",
+        EPOCH + 1,
+        "req_000001",
     )
     choice = answer.choices[0]
     assert choice.message.content == "It is ☀ outside."
@@ -80,8 +76,8 @@ def test_openai_chat_whole(openai_client: Any) -> None:
 
 def test_openai_chat_streamed(openai_client: Any) -> None:
     """OpenAI's SDK parses the chunks of a stream, usage on the last of them."""
-    with chat(TEXT) as at:
-        client = openai_client.with_options(base_url=at.url)
+    with provider(TEXT) as at:
+        client = openai_client.with_options(base_url=at.openai_url)
         with client.chat.completions.create(
             model="m", messages=HELLO, stream=True, stream_options={"include_usage": True}
         ) as stream:
@@ -96,8 +92,8 @@ def test_openai_chat_streamed(openai_client: Any) -> None:
 @pytest.mark.parametrize("stream", [False, True])
 def test_openai_chat_tools(openai_client: Any, stream: bool) -> None:
     """OpenAI's SDK puts the pieces of parallel calls together; its own accumulator is used for the stream."""
-    with chat(TOOLS) as at:
-        client = openai_client.with_options(base_url=at.url)
+    with provider(TOOLS) as at:
+        client = openai_client.with_options(base_url=at.openai_url)
         if stream:
             with client.chat.completions.stream(model="m", messages=HELLO) as events:
                 answer = events.get_final_completion()
@@ -135,22 +131,22 @@ def test_openai_errors(
 ) -> None:
     """OpenAI's SDK raises its own error of the same kind, with status, code, message and request id."""
     script = [kind("no luck today")]
-    with chat(script) if api == "chat" else responses(script) as at:
-        client = openai_client.with_options(base_url=at.url)
+    with provider(script) as at:
+        client = openai_client.with_options(base_url=at.openai_url)
         with pytest.raises(theirs) as caught:
             if api == "chat":
                 client.chat.completions.create(model="m", messages=HELLO)
             else:
                 client.responses.create(model="m", input="Hi")
     error: Any = caught.value
-    assert (error.status_code, error.code, error.request_id) == (status, code, "req_1")
+    assert (error.status_code, error.code, error.request_id) == (status, code, "req_000001")
     assert "no luck today" in error.message
 
 
 def test_openai_chat_error_inside_a_stream(openai_client: Any) -> None:
     """OpenAI's SDK raises an error that comes after the first words, and hands those out before."""
-    with chat([TextDelta("So far"), errors.RateLimitError("too fast")]) as at:
-        client = openai_client.with_options(base_url=at.url)
+    with provider([TextDelta("So far"), errors.RateLimitError("too fast")]) as at:
+        client = openai_client.with_options(base_url=at.openai_url)
         texts: list[str] = []
         with (
             client.chat.completions.create(model="m", messages=HELLO, stream=True) as stream,
@@ -163,8 +159,8 @@ def test_openai_chat_error_inside_a_stream(openai_client: Any) -> None:
 
 def test_openai_is_told_what_is_wrong_with_a_request(openai_client: Any) -> None:
     """A request that the server half refuses reaches OpenAI's SDK as its error 400, and names the field."""
-    with chat(TEXT) as at:
-        client = openai_client.with_options(base_url=at.url)
+    with provider(TEXT) as at:
+        client = openai_client.with_options(base_url=at.openai_url)
         with pytest.raises(openai.BadRequestError, match="temperature: Expected") as caught:
             client.chat.completions.create(model="m", messages=HELLO, temperature="hot")
     assert caught.value.type == "invalid_request_error"
@@ -173,25 +169,28 @@ def test_openai_is_told_what_is_wrong_with_a_request(openai_client: Any) -> None
 def test_openai_waits_as_long_as_it_is_told(openai_client: Any) -> None:
     """OpenAI's SDK tries again where an error says so, and not where it says no."""
     for again, tries in ((True, 2), (False, 1)):
-        with chat([errors.RateLimitError("x", retryable=again, retry_after=0.001)]) as at:
-            client = openai_client.with_options(base_url=at.url, max_retries=1)
+        with provider([errors.RateLimitError("x", retryable=again, retry_after=0.001)]) as at:
+            client = openai_client.with_options(base_url=at.openai_url, max_retries=1)
             with pytest.raises(openai.RateLimitError):
                 client.chat.completions.create(model="m", messages=HELLO)
-        assert len(at.requests) == tries
+        assert len(at.journal) == tries
 
 
 # ------------------------------------------------------------------------------------------ OpenAI Responses
 
 
-def responses(script: Script) -> Any:
-    return provider(PAIRS["openai_responses"].server, script, prefix="/v1")
-
-
 def test_openai_responses_whole(openai_client: Any) -> None:
     """OpenAI's SDK parses a whole response: text, reasoning, usage, ids."""
-    with responses(TEXT) as at:
-        answer = openai_client.with_options(base_url=at.url).responses.create(model="m", input="Hi", instructions="Be.")
-    assert (answer.id, answer.model, answer.status, answer._request_id) == ("id_1", "some-model", "completed", "req_1")
+    with provider(TEXT) as at:
+        answer = openai_client.with_options(base_url=at.openai_url).responses.create(
+            model="m", input="Hi", instructions="Be."
+        )
+    assert (answer.id, answer.model, answer.status, answer._request_id) == (
+        "resp_000001",
+        "m",
+        "completed",
+        "req_000001",
+    )
     assert answer.output_text == "It is ☀ outside."
     assert [item.type for item in answer.output] == ["reasoning", "message"]
     assert answer.output[0].summary[0].text == "Hm, so."
@@ -203,8 +202,8 @@ def test_openai_responses_whole(openai_client: Any) -> None:
 @pytest.mark.parametrize("script", [TEXT, TOOLS], ids=["text", "tools"])
 def test_openai_responses_streamed(openai_client: Any, script: list[Event]) -> None:
     """OpenAI's SDK accumulates a stream of events to the response that its last event holds."""
-    with responses(script) as at:
-        client = openai_client.with_options(base_url=at.url)
+    with provider(script) as at:
+        client = openai_client.with_options(base_url=at.openai_url)
         with client.responses.stream(model="m", input="Hi") as stream:
             events = list(stream)
             answer = stream.get_final_response()
@@ -217,11 +216,11 @@ def test_openai_responses_streamed(openai_client: Any, script: list[Event]) -> N
 
 def test_openai_responses_incomplete_and_failed(openai_client: Any) -> None:
     """OpenAI's SDK sees why a response is incomplete, and that one failed after its first words."""
-    with responses([TextDelta("So"), Finish(reason="length")]) as at:
-        answer = openai_client.with_options(base_url=at.url).responses.create(model="m", input="Hi")
+    with provider([TextDelta("So"), Finish(reason="length")]) as at:
+        answer = openai_client.with_options(base_url=at.openai_url).responses.create(model="m", input="Hi")
     assert (answer.status, answer.incomplete_details.reason, answer.usage) == ("incomplete", "max_output_tokens", None)
-    with responses([TextDelta("So"), errors.RateLimitError("too fast")]) as at:
-        client = openai_client.with_options(base_url=at.url)
+    with provider([TextDelta("So"), errors.RateLimitError("too fast")]) as at:
+        client = openai_client.with_options(base_url=at.openai_url)
         with client.responses.create(model="m", input="Hi", stream=True) as stream:
             last = list(stream)[-1]
     assert (last.type, last.response.status) == ("response.failed", "failed")
@@ -231,16 +230,12 @@ def test_openai_responses_incomplete_and_failed(openai_client: Any) -> None:
 # ----------------------------------------------------------------------------------------- Anthropic Messages
 
 
-def messages(script: Script) -> Any:
-    return provider(PAIRS["anthropic"].server, script)
-
-
 def test_anthropic_whole(anthropic_client: Any) -> None:
     """Anthropic's SDK parses a whole message: thinking, text, usage, ids."""
-    with messages(TEXT) as at:
+    with provider(TEXT) as at:
         client = anthropic_client.with_options(base_url=at.url)
         answer = client.messages.create(model="m", max_tokens=9, messages=HELLO)
-    assert (answer.id, answer.model, answer._request_id) == ("id_1", "some-model", "req_1")
+    assert (answer.id, answer.model, answer._request_id) == ("msg_000001", "m", "req_000001")
     assert [block.type for block in answer.content] == ["thinking", "text"]
     assert (answer.content[0].thinking, answer.content[1].text) == ("Hm, so.", "It is ☀ outside.")
     assert answer.stop_reason == "end_turn"
@@ -250,7 +245,7 @@ def test_anthropic_whole(anthropic_client: Any) -> None:
 @pytest.mark.parametrize("stream", [False, True])
 def test_anthropic_tools(anthropic_client: Any, stream: bool) -> None:
     """Anthropic's SDK puts text and the inputs of parallel calls together."""
-    with messages(TOOLS) as at:
+    with provider(TOOLS) as at:
         client = anthropic_client.with_options(base_url=at.url)
         if stream:
             with client.messages.stream(model="m", max_tokens=9, messages=HELLO) as events:
@@ -272,7 +267,7 @@ def test_anthropic_seals_in_a_stream(anthropic_client: Any) -> None:
         Opaque("anthropic", b'{"type":"thinking","thinking":"Hm, so.","signature":"c2VhbA=="}'),
         Opaque("anthropic", '{"type":"text","text":"It is ☀ outside."}'.encode()),
     )
-    with messages([*TEXT[:-1], Finish(reason="stop", parts=parts)]) as at:
+    with provider([*TEXT[:-1], Finish(reason="stop", parts=parts)]) as at:
         client = anthropic_client.with_options(base_url=at.url)
         with client.messages.stream(model="m", max_tokens=9, messages=HELLO) as events:
             answer = events.get_final_message()
@@ -300,17 +295,17 @@ def test_anthropic_errors(
     word: str,
 ) -> None:
     """Anthropic's SDK raises its own error of the same kind, with status, type, message and request id."""
-    with messages([kind("no luck today")]) as at:
+    with provider([kind("no luck today")]) as at:
         client = anthropic_client.with_options(base_url=at.url)
         with pytest.raises(theirs, match="no luck today") as caught:
             client.messages.create(model="m", max_tokens=9, messages=HELLO)
     error: Any = caught.value
-    assert (error.status_code, error.body["error"]["type"], error.request_id) == (status, word, "req_1")
+    assert (error.status_code, error.body["error"]["type"], error.request_id) == (status, word, "req_000001")
 
 
 def test_anthropic_error_inside_a_stream(anthropic_client: Any) -> None:
     """Anthropic's SDK raises an error that comes after the first words, with its type."""
-    with messages([TextDelta("So far"), errors.OverloadedError("no room")]) as at:
+    with provider([TextDelta("So far"), errors.OverloadedError("no room")]) as at:
         client = anthropic_client.with_options(base_url=at.url)
         texts: list[str] = []
         with (
@@ -330,32 +325,28 @@ def ollama_client(url: str) -> Any:
     return ollama.Client(host=url)
 
 
-def local(script: Script) -> Any:
-    return provider(PAIRS["ollama"].server, script)
-
-
 @pytest.mark.parametrize("stream", [False, True])
 def test_ollama_text(stream: bool) -> None:
     """Ollama's SDK parses thinking, text, counts and times, whole or line by line."""
-    with local(TEXT) as at, ollama_client(at.url) as client:
+    with provider(TEXT) as at, ollama_client(at.url) as client:
         answered = client.chat(model="m", messages=HELLO, stream=stream)
         parts = list(answered) if stream else [answered]
     assert "".join(part.message.content or "" for part in parts) == "It is ☀ outside."
     assert "".join(part.message.thinking or "" for part in parts) == "Hm, so."
     last = parts[-1]
-    assert (last.model, last.done, last.done_reason) == ("some-model", True, "stop")
+    assert (last.model, last.done, last.done_reason) == ("m", True, "stop")
     assert (last.prompt_eval_count, last.eval_count) == (10, 7)
     assert (last.total_duration, last.prompt_eval_duration, last.eval_duration) == (
-        1_250_000_000,
-        250_000_000,
-        1_000_000_000,
+        50_000_000,
+        10_000_000,
+        40_000_000,
     )
 
 
 @pytest.mark.parametrize("stream", [False, True])
 def test_ollama_tools(stream: bool) -> None:
     """Ollama's SDK parses calls with objects as arguments."""
-    with local(TOOLS) as at, ollama_client(at.url) as client:
+    with provider(TOOLS) as at, ollama_client(at.url) as client:
         answered = client.chat(model="m", messages=HELLO, stream=stream)
         parts = list(answered) if stream else [answered]
     calls = [call for part in parts for call in part.message.tool_calls or ()]
@@ -379,7 +370,7 @@ def test_ollama_tools(stream: bool) -> None:
 def test_ollama_errors(kind: type[errors.ProviderError], status: int) -> None:
     """Ollama's SDK raises its error with the status and the message."""
     with (
-        local([kind("no luck today")]) as at,
+        provider([kind("no luck today")]) as at,
         ollama_client(at.url) as client,
         pytest.raises(ollama.ResponseError, match="no luck today") as caught,
     ):
@@ -390,7 +381,7 @@ def test_ollama_errors(kind: type[errors.ProviderError], status: int) -> None:
 def test_ollama_error_inside_a_stream() -> None:
     """Ollama's SDK raises an error that comes after the first words."""
     with (
-        local([TextDelta("So far"), errors.ServerError("the runner died")]) as at,
+        provider([TextDelta("So far"), errors.ServerError("the runner died")]) as at,
         ollama_client(at.url) as client,
     ):
         texts: list[str] = []
