@@ -97,6 +97,7 @@ def providers() -> Iterator[str]:
 def reader(providers: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Stand where a reader stands who has set up the three providers: an own directory, keys, addresses."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("VEYRA_CONFIG")
     monkeypatch.setattr(registry, "_registered", {})
     for name in ("OPENAI", "ANTHROPIC", "OLLAMA"):
         monkeypatch.setenv(f"{name}_API_KEY", "no-real-key")

@@ -24,6 +24,7 @@
     │   └── BackendError              a backend broke its contract or raised something of its own
     ├── CircuitOpenError              refused here: the target failed too often lately
     ├── BudgetExceededError           refused here: it would cost more than is allowed
+    ├── ToolRunError                  a run of tools ended before the model's answer; says why
     └── AuditError
         ├── AuditUnavailableError     the intent could not be recorded, so nothing was sent
         ├── AuditWriteError           the outcome could not be recorded; carries the answer that was paid for
@@ -36,13 +37,13 @@ quotes more of a provider's body than `EXCERPT_LIMIT` characters.
 from __future__ import annotations
 
 from copyreg import __newobj__  # type: ignore[attr-defined]  # makes an object without its __init__; pickle's own
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from veyra.types import AttemptRecord, EmbeddingResponse, ModelResponse
+    from veyra.types import AttemptRecord, EmbeddingResponse, ModelResponse, ToolRun
 
 EXCERPT_LIMIT = 500
 """Characters of a provider's body that an error message quotes at most."""
@@ -60,8 +61,9 @@ def near(name: str, names: Iterable[str]) -> str:
     """Return `; did you mean ...?` for the names nearest to a misspelt one, or `.` where there is none."""
     from difflib import get_close_matches  # noqa: PLC0415  (only who misspells waits for it)
 
-    close = get_close_matches(name.lower(), list(names), n=3, cutoff=0.5)
-    return f"; did you mean {' or '.join(repr(c) for c in close)}?" if close else "."
+    by_lower = {known.lower(): known for known in names}
+    close = [by_lower[found] for found in get_close_matches(name.lower(), list(by_lower), n=3, cutoff=0.5)]
+    return f"; did you mean {' or '.join(map(repr, close))}?" if close else "."
 
 
 class VeyraError(Exception):
@@ -70,12 +72,14 @@ class VeyraError(Exception):
     Attributes:
         message: what was wrong and what to do about it.
         attempts: the attempts of a `Client`'s call that ended so, in order; empty where none was made.
+        run: of a run of tools that ended so, what was answered and executed before; None where nothing was.
     """
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
         self.message = message
         self.attempts: tuple[AttemptRecord, ...] = ()
+        self.run: ToolRun | None = None
 
     def __str__(self) -> str:
         return self.message
@@ -288,6 +292,18 @@ class CircuitOpenError(VeyraError):
 
 class BudgetExceededError(VeyraError):
     """Refused without an attempt: the call could cost more than the budget has left."""
+
+
+class ToolRunError(VeyraError):
+    """A run of tools ended before the model gave its answer; `run` has what was paid for until then.
+
+    Attributes:
+        reason: `steps` or `cost`, where that bound was reached; `tool`, where a function raised (kept as `__cause__`).
+    """
+
+    def __init__(self, message: str, *, reason: Literal["steps", "cost", "tool"]) -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 class AuditError(VeyraError):

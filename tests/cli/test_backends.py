@@ -26,6 +26,7 @@ def test_each_backend_is_listed_with_its_place(veyra: Run) -> None:
         "where": "https://api.openai.com/v1",
         "key_variable": "OPENAI_API_KEY",
         "key_required": True,
+        "key_from": None,
         "key_set": False,
         "address_set": False,
     }

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 
 import click
 
-from veyra import environ
+from veyra import config, environ
 from veyra.cli import show
 from veyra.errors import InvalidRequestError
 from veyra.models.endpoints import ENDPOINTS, Endpoint
@@ -26,6 +26,7 @@ class Listed:
     where: str | None = None
     key_variable: str | None = None
     key_required: bool = False
+    key_from: str | None = None
     key_set: bool = False
     address_set: bool = False
 
@@ -41,14 +42,19 @@ def listed(name: str) -> Listed:
     if endpoint is None:
         return Listed(name=name)
     variable = endpoint.key_variable
+    settings = config.load()
+    source = settings.key_source(name)
+    key_set = variable is not None and environ.key(variable) is not None
+    address_set = endpoint.base_url_variable is not None and environ.value(endpoint.base_url_variable) is not None
     return Listed(
         name=name,
         speaks=_dialects(endpoint),
         where=_where(endpoint),
         key_variable=variable,
         key_required=endpoint.key_required,
-        key_set=variable is not None and environ.key(variable) is not None,
-        address_set=endpoint.base_url_variable is not None and environ.value(endpoint.base_url_variable) is not None,
+        key_from=None if source is None else source.shown,
+        key_set=key_set if source is None else source.is_there(),
+        address_set=address_set or "base_url" in settings.backend(name),
     )
 
 
@@ -87,8 +93,9 @@ def _where(endpoint: Endpoint) -> str | None:
 
 
 def _key(row: Listed) -> str:
-    if row.key_variable is None:
+    place = row.key_from or row.key_variable
+    if place is None:
         return "needs none"
     if row.key_set:
-        return f"{row.key_variable} (set)"
-    return f"{row.key_variable} (not set)" if row.key_required else f"{row.key_variable} (not set, not needed)"
+        return f"{place} (set)"
+    return f"{place} (not set)" if row.key_required else f"{place} (not set, not needed)"

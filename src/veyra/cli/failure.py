@@ -9,8 +9,9 @@ from typing import IO, Any
 
 import click
 
-from veyra import errors
+from veyra import config, errors
 from veyra.cli import show
+from veyra.config import KeySource
 from veyra.models.endpoints import ENDPOINTS, Endpoint
 
 _HINTS: tuple[tuple[type[errors.VeyraError], str], ...] = (  # the first class that fits counts
@@ -50,7 +51,7 @@ class Misuse(Failure):
 
 def explain(error: errors.VeyraError) -> Failure:
     """Return what the person at the command is told about an error of the library."""
-    wrong_use = isinstance(error, errors.UnknownBackendError) or (
+    wrong_use = isinstance(error, errors.UnknownBackendError | errors.ConfigError) or (
         isinstance(error, errors.InvalidRequestError) and error.status is None
     )
     return (Misuse if wrong_use else Failure)(_message(error), _hint(error))
@@ -60,10 +61,17 @@ def _endpoint(provider: str | None) -> Endpoint | None:
     return next((row for row in ENDPOINTS.values() if row.flags.provider == provider), None)
 
 
+def _source(endpoint: Endpoint | None) -> KeySource | None:
+    """Return where settings say that a vendor's key is; None where they say nothing."""
+    return None if endpoint is None else config.load().key_source(endpoint.name)
+
+
 def _message(error: errors.VeyraError) -> str:
     match error:
         case errors.AuthenticationError(status=None, provider=str(provider)):
             endpoint = _endpoint(provider)
+            if _source(endpoint) is not None:
+                return error.message
             return f"no API key for {provider if endpoint is None else endpoint.name}"
         case errors.CallTimeoutError(phase=phase, limit=limit):
             what = {
@@ -84,7 +92,10 @@ def _hint(error: errors.VeyraError) -> str | None:
     match error:
         case errors.AuthenticationError(status=status, provider=provider):
             endpoint = _endpoint(provider)
-            if endpoint is not None and endpoint.key_variable is not None:
+            source = _source(endpoint)
+            if source is not None:  # where there is no key, the message says where it was looked for
+                hint = None if status is None else f"check the key in {source.shown}"
+            elif endpoint is not None and endpoint.key_variable is not None:
                 hint = f"set {endpoint.key_variable}" if status is None else f"check the key in {endpoint.key_variable}"
         case errors.RateLimitError(retry_after=float() | int() as seconds):
             hint = f"wait {seconds:g} s and try again"

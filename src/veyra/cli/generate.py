@@ -11,7 +11,9 @@ import click
 from click.core import ParameterSource
 
 from veyra.cli import show
+from veyra.cli.asked import asked
 from veyra.cli.failure import Misuse
+from veyra.cli.profile import profile_option
 from veyra.cli.prompt import read_prompt
 from veyra.errors import AuditWriteError
 from veyra.models.endpoints import ENDPOINTS
@@ -87,6 +89,7 @@ class _Printer:
     show_envvar=True,
     help="What the mock answers: replies in TOML or JSONL.",
 )
+@profile_option
 @click.option("--audit", metavar="DIR|memory|off", help="Where the call is recorded, instead of the usual log.")
 @click.option("--json", "as_json", is_flag=True, help="Print the whole response as one JSON object.")
 def command(
@@ -116,9 +119,10 @@ def command(
       veyra generate "Summarise this" -b openai -m MODEL < notes.txt
     """  # noqa: D301  (\b keeps the lines of the example)
     text = read_prompt(prompt)
+    backend, model = asked(backend, model)
     if backend in ENDPOINTS and model is None:
         message = f"the {backend} backend needs the name of a model"
-        raise Misuse(message, hint="name one with -m MODEL or VEYRA_MODEL")
+        raise Misuse(message, hint="name one with -m MODEL, VEYRA_MODEL, or in veyra.toml")
     script = _script(backend, mock_script)
     gate = _open("mock" if backend is None else backend, audit, base_url=base_url, replies=script)
     if backend is None and script is None:

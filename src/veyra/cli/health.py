@@ -8,10 +8,11 @@ from dataclasses import asdict, dataclass
 
 import click
 
-from veyra import environ
 from veyra.cli import show
+from veyra.cli.asked import asked
 from veyra.cli.backends import Listed, listed
 from veyra.cli.failure import Failure
+from veyra.cli.profile import profile_option
 from veyra.models.gate import Gate
 from veyra.models.registry import get_backend, list_backends
 
@@ -38,13 +39,14 @@ class Health:
     show_default=True,
     help="How long a backend may take to answer.",
 )
+@profile_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object for each backend and line.")
 @click.pass_context
 def command(ctx: click.Context, *, names: tuple[str, ...], timeout: float, as_json: bool) -> None:
     """Ask whether backends could serve a call now. It costs nothing and loads no model.
 
-    Asked is the backend of VEYRA_BACKEND, or, where that is not set, each one whose key or address is set,
-    and the mock.
+    Asked is the backend of VEYRA_BACKEND or of veyra.toml, or, where none is set, each one whose key or
+    address is set, and the mock.
 
     Exit status: 0 all are healthy, 1 at least one is not, 2 wrong use.
 
@@ -64,8 +66,8 @@ def command(ctx: click.Context, *, names: tuple[str, ...], timeout: float, as_js
 
 
 def _usual() -> Sequence[str]:
-    configured = environ.value("VEYRA_BACKEND")
-    return [configured] if configured else [name for name in list_backends() if listed(name).configured]
+    chosen, _ = asked(None)
+    return [chosen] if chosen else [name for name in list_backends() if listed(name).configured]
 
 
 async def _ask_all(gates: dict[str, Gate], timeout: float) -> list[Health]:  # noqa: ASYNC109  (each has its own)
@@ -83,7 +85,7 @@ async def _ask(name: str, gate: Gate, timeout: float) -> Health:  # noqa: ASYNC1
 
 def _reason(backend: Listed) -> str | None:
     if backend.key_required and not backend.key_set:
-        return f"no key: set {backend.key_variable}"
+        return f"no key: {backend.key_from or f'set {backend.key_variable}'}"
     if backend.where is None:
         return "no address" if backend.speaks else None
     return f"no success from {backend.where}"

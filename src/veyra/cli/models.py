@@ -7,6 +7,8 @@ import asyncio
 import click
 
 from veyra.cli import show
+from veyra.cli.asked import asked
+from veyra.cli.profile import profile_option
 from veyra.models.gate import Gate
 from veyra.models.registry import get_backend
 from veyra.types import ModelInfo
@@ -21,11 +23,12 @@ _HEADINGS = ("MODEL", "READS#", "WRITES#", "CAN", "UNTIL")
     metavar="NAME",
     envvar="VEYRA_BACKEND",
     show_envvar=True,
-    default="mock",
-    show_default=True,
+    default=lambda: asked(None)[0] or "mock",
+    show_default="mock",
     help="Whose models; see veyra backends.",
 )
 @click.option("--base-url", metavar="URL", help="Where the backend is, instead of its own address.")
+@profile_option
 @click.option("--details", is_flag=True, help="Ask on for what the list lacks, once for each model (Ollama).")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object for each model and line.")
 def command(*, backend: str, base_url: str | None, details: bool, as_json: bool) -> None:

@@ -4,6 +4,18 @@ from veyra.config.credentials import KeySource
 from veyra.config.effective import Config
 from veyra.config.keys import KEYS, Key
 from veyra.config.loading import documents, load, reload
-from veyra.config.settings import Origin, Problem, Setting
+from veyra.config.settings import Document, Origin, Problem, Setting
 
-__all__ = ["KEYS", "Config", "Key", "KeySource", "Origin", "Problem", "Setting", "documents", "load", "reload"]
+__all__ = [
+    "load",
+    "reload",
+    "documents",
+    "Config",
+    "Setting",
+    "Origin",
+    "KeySource",
+    "Document",
+    "Problem",
+    "KEYS",
+    "Key",
+]

@@ -21,6 +21,8 @@ MAX_SIZE: Final = 65_536
 class KeySource:
     """A backend's key, to be got where it is needed: `source()` reads it each time, so that a new one is seen.
 
+    A keyring is asked once, for it may ask its owner.
+
     Args:
         setting: one of `api_key`, `api_key_env`, `api_key_file` and `api_key_keyring`.
     """
@@ -45,9 +47,14 @@ class KeySource:
 
     @property
     def shown(self) -> str:
-        """Where the key comes from, in a few words."""
-        kind = self.setting.name[-1].removeprefix("api_key_")
-        return "the file of settings" if isinstance(self.setting.value, Secret) else f"{kind} {self.setting.value}"
+        """Where the key is: a variable, a file, the keyring's name for it."""
+        match self.setting.value:
+            case Secret():
+                return str(self.setting.origin)
+            case text if self.setting.name[-1] == "api_key_keyring":
+                return f"the keyring ({text})"
+            case place:
+                return str(place)
 
     def is_there(self) -> bool:
         """Tell whether there is a key, as far as that can be told without asking a keyring."""
@@ -77,10 +84,11 @@ class KeySource:
         from veyra.config import keyring  # noqa: PLC0415  (it imports what is installed only where it is wanted)
 
         service, _, user = text.rpartition(":")
-        key = keyring.password(service, user)
-        if isinstance(key, str):
-            raise self._missing(key)
-        return key
+        try:
+            return keyring.password(service, user)
+        except LookupError as error:
+            why = str(error)
+        raise self._missing(why)
 
     def _missing(self, why: str) -> AuthenticationError:
         backend = self.setting.name[1]

@@ -104,14 +104,14 @@ class _Check:
                 self._wrong(spot, f"{written(full)} is a table: [{written(full)}]")
 
     def _setting(self, name: Name, value: object, spot: Spot, above: Spot) -> Setting | None:
-        key = KEYS[pattern(name)]
+        key, last = KEYS[pattern(name)], name[-1]
         if not key.kind.accepts(value):
             self._wrong(spot, f"{written(name)} is {key.kind.expected}, which {_described(value)} is not")
         elif above and not key.profiled:
             self._wrong(spot, f"{written(name)} stands at the top of a file, not in a profile")
-        elif name == ("trusted",) and self._place.how == "found":
+        elif last == "trusted" and self._place.how == "found":
             self._wrong(spot, "trusted counts in the user's own file, not in one that was found")
-        elif name[-1] == "api_key" and not self._is_private:
+        elif last == "api_key" and not self._is_private:
             self._wrong(
                 spot, f"{written(name)} stands in a file that others can read: chmod 600 it, or use api_key_env"
             )
@@ -143,13 +143,13 @@ class _Check:
 
 def _hint(name: Name) -> str:
     """Say where a key of that name would be right, or which is nearest to it."""
-    homes = [known for known in KEYS if known[-1] == name[-1]]
+    *above, key = name
+    homes = [known for known in KEYS if known[-1] == key]
     if homes:
         table = ".".join(homes[0][:-1]).replace("*", "NAME")
         return f": it belongs {f'in [{table}]' if table else 'at the top of the file, before any [table]'}."
-    beside = children(name[:-1]) if len(name) > 1 else [*children(()), PROFILES]
-    hint = near(name[-1], beside)
-    return hint if hint != "." else near(name[-1], {known[-1] for known in KEYS})
+    hint = near(key, [*children(tuple(above)), *([] if above else [PROFILES])])
+    return hint if hint != "." else near(key, sorted({known[-1] for known in KEYS}))
 
 
 def _described(value: object) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -21,12 +21,10 @@ class Config:
 
     Args:
         settings: those of files, by name.
-        trusted: directories whose files may say where keys are sent.
     """
 
-    def __init__(self, settings: Mapping[Name, Setting], trusted: Sequence[Path] = ()) -> None:
+    def __init__(self, settings: Mapping[Name, Setting]) -> None:
         self._settings = settings
-        self._trusted = trusted
 
     def setting(self, name: str) -> Setting | None:
         """Return what sets a setting, None where nothing does.
@@ -96,7 +94,7 @@ class Config:
         return None if told is None else str(told.value)
 
     def vouched(self, setting: Setting) -> Setting:
-        """Return a setting, if it may decide where keys are sent or does not.
+        """Return a setting that `vouches`.
 
         A file that was merely found, as in a directory that somebody sent, must not lead the user's keys to another place.
         Loopback is no such place.
@@ -104,9 +102,7 @@ class Config:
         Raises:
             ConfigError: it is not trusted; the message says how to.
         """
-        path = setting.origin.path
-        leads = KEYS[pattern(setting.name)].leads and not _is_loopback(setting.value)
-        if not leads or not setting.origin.is_found or path is None or self._trusts(path):
+        if self.vouches(setting):
             return setting
         what = (
             "decides where keys are sent, and its file was only found here, not chosen: read it, then name its directory "
@@ -114,9 +110,16 @@ class Config:
         )
         raise setting.wrong(what)
 
-    def _trusts(self, path: Path) -> bool:
+    def vouches(self, setting: Setting) -> bool:
+        """Tell whether a setting may decide where keys are sent, or does not."""
+        path = setting.origin.path
+        leads = KEYS[pattern(setting.name)].leads and not _is_loopback(setting.value)
+        if not leads or not setting.origin.is_found or path is None:
+            return True
         where = Path(os.path.realpath(path))
-        return any(where.is_relative_to(os.path.realpath(directory)) for directory in self._trusted)
+        trusted = self.value("trusted")
+        directories = trusted if isinstance(trusted, tuple) else ()
+        return any(where.is_relative_to(os.path.realpath(directory)) for directory in directories)
 
     # --------------------------------------------------------------------------------------------- audit
 

@@ -14,6 +14,7 @@ from typing import Final, TypeAlias
 from veyra.config.kinds import (
     ADDRESS,
     BOOLEAN,
+    PAIR,
     PATH,
     PATHS,
     PROXY,
@@ -78,7 +79,7 @@ KEYS: Final[Mapping[Name, Key]] = {
         "backends.*.api_key": Key(SECRET, "the key itself, in a file that nobody else can read"),
         "backends.*.api_key_env": Key(TEXT, "the variable that holds the key"),
         "backends.*.api_key_file": Key(PATH, "the file that holds the key, and nothing else"),
-        "backends.*.api_key_keyring": Key(TEXT, "`service:user` of the key in the system's keyring"),
+        "backends.*.api_key_keyring": Key(PAIR, "what the system's keyring calls the key"),
         "backends.*.timeout": Key(number(zero=False), "seconds that a call may take in all"),
         "backends.*.on_unsupported": Key(choice("error", "warn"), "an option that the model does not take", "error"),
         "backends.*.api_version": Key(TEXT, "the value of the format's version header"),
@@ -88,6 +89,11 @@ KEYS: Final[Mapping[Name, Key]] = {
         "backends.*.proxy": Key(PROXY, "the proxy to go through", leads=True),
         "backends.*.options": Key(TABLE, "what a backend from elsewhere takes besides", leads=True),
         "client.targets": Key(TEXTS, "whom a client asks that is given no target: `backend:model`, in order"),
+        "client.routing": Key(
+            choice("ordered", "weighted", "least_latency"), "the order in which targets are asked", "ordered"
+        ),
+        "client.fallback.to": Key(TEXTS, "targets to ask after the others have failed, in order"),
+        "client.fallback.on": Key(TEXTS, "kinds of error after which the next target is asked"),
         "client.retry.attempts": Key(whole(1), "tries at one target", 3),
         "client.retry.base": Key(_SECONDS, "seconds of the first wait, which doubles from try to try", 0.5),
         "client.retry.cap": Key(_SECONDS, "seconds of a wait at most", 8.0),
@@ -98,8 +104,28 @@ KEYS: Final[Mapping[Name, Key]] = {
         ),
         "client.breaker.failures": Key(whole(1), "failures in a row after which a target is left alone", 5),
         "client.breaker.cooldown": Key(_SECONDS, "seconds until it is tried again", 30.0),
+        "client.limits.concurrency": Key(whole(1), "attempts at one target at a time"),
+        "client.limits.requests_per_minute": Key(whole(1), "attempts at one target in any 60 seconds"),
+        "client.limits.tokens_per_minute": Key(whole(1), "tokens of prompts and answers in any 60 seconds"),
+        "client.limits.max_wait": Key(_SECONDS, "seconds that an attempt waits for its turn at most", 60.0),
+        "client.limits.max_waiting": Key(whole(0), "attempts that wait at a time", 10_000),
+        "client.limits.learn": Key(BOOLEAN, "follow what targets say of their limits", default=True),
+        "client.cache.path": Key(
+            PATH, "the directory of a cache of answers on disk; without it they are kept in memory"
+        ),
+        "client.cache.ttl": Key(number(zero=False), "seconds after which an answer is asked for anew"),
+        "client.cache.max_entries": Key(whole(1), "answers that are kept in memory"),
+        "client.cache.max_bytes": Key(whole(1), "bytes that are kept on disk"),
     }.items()
 }
+
+
+VARIABLES: Final[Mapping[str, str]] = {
+    "VEYRA_CONFIG": "the one file of settings to read, or `off` to read none",
+    "VEYRA_PROFILE": "the profile that is laid over the other settings",
+    "VEYRA_MOCK_SCRIPT": "the script that the command's mock answers from",
+}
+"""The variables of Veyra that stand for no setting."""
 
 
 def pattern(name: Name) -> Name:
@@ -124,7 +150,7 @@ def children(name: Name) -> list[str]:
 def variable(name: Name) -> str | None:
     """Return the variable of a setting; None where it has none."""
     key = KEYS.get(name)
-    return None if key is None or key.kind.of_text is None else "_".join(("VEYRA", *name)).upper()
+    return None if key is None or key.kind.of_text is None or "*" in name else "_".join(("VEYRA", *name)).upper()
 
 
 def written(name: Name) -> str:

@@ -15,6 +15,7 @@ from veyra.types import Secret
 Plain: TypeAlias = str | int | float | bool
 Value: TypeAlias = Plain | Path | Secret | tuple[str, ...] | tuple[Path, ...] | Mapping[str, object]
 
+MASK: Final = "***"
 MAX_DEPTH: Final = 8
 """How deep a table of free form may be nested."""
 
@@ -37,28 +38,41 @@ class Kind:
     made: Callable[[object, Path], Value]
 
 
-def shown(value: Value) -> str:
-    """Return a value as a person may see it, without a secret: as TOML would have it."""
+def masked(value: Value) -> object:
+    """Return a value as JSON has it and a person may see it: without a secret."""
+    match value:
+        case Secret():
+            return MASK
+        case Mapping():  # what a backend from elsewhere takes may be a secret
+            return dict.fromkeys(value, MASK)
+        case tuple():
+            return [masked(item) for item in value]
+        case bool() | int() | float():
+            return value
+        case _:
+            return _without_user(str(value))
+
+
+def shown(value: object) -> str:
+    """Return what `masked` gave as a file would say it."""
     match value:
         case bool():
             return str(value).lower()
-        case int() | float():
-            return str(value)
-        case Secret():
-            return "***"
-        case Mapping():
-            return f"{{ {', '.join(value)} }}"
-        case tuple():
+        case dict():
+            return f"{{ {', '.join(f'{key} = {shown(item)}' for key, item in value.items())} }}"
+        case list():
             return f"[{', '.join(map(shown, value))}]"
+        case str():
+            return value if value == MASK else f'"{value}"'
         case _:
-            return f'"{_without_user(str(value))}"'
+            return str(value)
 
 
 def _without_user(text: str) -> str:
     """Mask the user and the password of a URL."""
     scheme, mark, rest = text.partition("://")
     user, at, place = rest.rpartition("@")
-    return f"{scheme}{mark}***@{place}" if mark and at and user else text
+    return f"{scheme}{mark}{MASK}@{place}" if mark and at and user else text
 
 
 # ------------------------------------------------------------------------------------------------- making
@@ -101,6 +115,11 @@ def _is_line(value: object) -> bool:
 
 def _is_key(value: object) -> bool:
     return _is_line(value) and str(value).isascii()
+
+
+def _is_pair(value: object) -> bool:
+    first, mark, second = str(value).rpartition(":")
+    return _is_line(value) and bool(first and mark and second)
 
 
 def _is_path(value: object) -> bool:
@@ -176,7 +195,8 @@ def _of_list(text: str) -> object:
 
 TEXT: Final = Kind(expected="one line of text", accepts=_is_line, made=_as_it_is)
 TEXTS: Final = Kind(expected="a list of lines of text", accepts=_are_lines, of_text=_of_list, made=_texts)
-PATH: Final = Kind(expected="a path (`~` is a home that is known)", accepts=_is_path, made=_path)
+PAIR: Final = Kind(expected="service:user", accepts=_is_pair, made=_as_it_is)
+PATH: Final = Kind(expected="a path (`~` being a home that is known)", accepts=_is_path, made=_path)
 PATHS: Final = Kind(expected="a list of paths", accepts=_are_paths, of_text=_of_list, made=_paths)
 SECRET: Final = Kind(expected="a key in text: one line of ASCII", accepts=_is_key, of_text=None, made=_secret)
 BOOLEAN: Final = Kind(

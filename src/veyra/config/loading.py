@@ -18,7 +18,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
-from pathlib import Path
 from typing import Final
 
 from veyra import environ
@@ -92,7 +91,6 @@ def _loaded(places: tuple[Place, ...], profile: str | None) -> Config | tuple[Pr
 def _merged(layers: Sequence[Sequence[Setting]]) -> Config:
     """Lay settings over each other."""
     merged: dict[Name, Setting] = {}
-    trusted: list[Path] = []
     for layer in layers:
         names = {setting.name for setting in layer}
         if ("backend",) in names:  # whoever names a backend names its model, or leaves it to the backend's own
@@ -102,6 +100,4 @@ def _merged(layers: Sequence[Sequence[Setting]]) -> Config:
                 for source in KEY_SOURCES:
                     merged.pop((*setting.name[:-1], source), None)
             merged[setting.name] = setting
-            if setting.name == ("trusted",):
-                trusted += setting.value  # type: ignore[arg-type]  # of paths, see its kind
-    return Config(merged, tuple(trusted))
+    return Config(merged)

@@ -48,9 +48,9 @@ class Setting:
     origin: Origin
 
     @property
-    def shown(self) -> str:
-        """The value as a person may see it."""
-        return kinds.shown(self.value)
+    def masked(self) -> object:
+        """The value as JSON has it and a person may see it: without a secret."""
+        return kinds.masked(self.value)
 
     def wrong(self, what: str) -> ConfigError:
         """Return the error that says what is wrong with this setting."""
