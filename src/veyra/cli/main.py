@@ -28,6 +28,7 @@ class Commands(LazyGroup):
         "models": ("veyra.cli.models", "List the models of a backend, and what they can."),
         "mock": ("veyra.cli.mock", "Serve the mock to any client, with the faults of real providers."),
         "audit": ("veyra.cli.audit", "Read and verify the log of calls."),
+        "replay": ("veyra.cli.replay", "Make recorded calls again, and show what differs."),
     }
 
     def invoke(self, ctx: click.Context) -> object:
