@@ -7,8 +7,8 @@ import json
 import signal
 from collections.abc import Iterable
 from contextlib import AsyncExitStack, ExitStack, suppress
+from io import FileIO
 from pathlib import Path
-from typing import TextIO
 
 import click
 
@@ -68,7 +68,7 @@ def command(
     """  # noqa: D301  (\b keeps the lines of the example)
     steps = _steps(script, faults, rate, seed)
     with ExitStack() as stack:
-        file = None if journal is None else stack.enter_context(journal.open("a", encoding="utf-8"))
+        file = None if journal is None else stack.enter_context(journal.open("ab", buffering=0))
         asyncio.run(_Service(steps, file, as_json=as_json).run(host, port))
 
 
@@ -97,7 +97,7 @@ class _Service:
         as_json: whether nothing is shown but the address.
     """
 
-    def __init__(self, steps: Iterable[Fault | None], journal: TextIO | None, *, as_json: bool) -> None:
+    def __init__(self, steps: Iterable[Fault | None], journal: FileIO | None, *, as_json: bool) -> None:
         self._steps = steps
         self._journal = journal
         self._as_json = as_json
@@ -141,9 +141,10 @@ class _Service:
             show.note(" ".join(word for word in words if word is not None))
         if self._journal is None or self._failure is not None:
             return
+        line = json.dumps(seen.record()).encode() + b"\n"
         try:
-            self._journal.write(json.dumps(seen.record()) + "\n")
-            self._journal.flush()
+            while line:
+                line = line[self._journal.write(line) :]
         except OSError as error:
             self._failure = error
             self._stop.set()
