@@ -17,7 +17,7 @@ from hashlib import sha256, shake_256
 from inspect import isawaitable
 from os import PathLike
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NoReturn, Self
 
 from veyra.errors import InvalidRequestError, VeyraError, excerpt
 from veyra.models.base import Exchange, events_of
@@ -187,8 +187,10 @@ class MockBackend(EventBackend):
     def assert_called(self, times: int | None = None) -> None:
         """Assert that the mock was asked, or that it was asked so many times."""
         asked = len(self.calls)
-        assert asked or times == 0, "the mock was not asked"
-        assert times in {None, asked}, f"the mock was asked {_count(asked, 'time')}, not {times}{self._shown()}"
+        if not asked and times != 0:
+            _fail("the mock was not asked")
+        if times not in {None, asked}:
+            _fail(f"the mock was asked {_count(asked, 'time')}, not {times}{self._shown()}")
 
     def assert_called_once(self) -> Request:
         """Assert that the mock was asked once, and return what."""
@@ -197,7 +199,7 @@ class MockBackend(EventBackend):
 
     def assert_not_called(self) -> None:
         """Assert that the mock was not asked."""
-        assert not self.calls, f"the mock was asked {_count(len(self.calls), 'time')}{self._shown()}"
+        self.assert_called(0)
 
     def assert_asked(self, what: str | re.Pattern[str]) -> Request:
         """Assert that a call's last user message holds a text, or matches a pattern, and return the first that does."""
@@ -206,14 +208,14 @@ class MockBackend(EventBackend):
             if pattern.search(text_of(request)):
                 return request
         shown = repr(what) if isinstance(what, str) else f"/{what.pattern}/"
-        msg = f"the mock was not asked for {shown}{self._shown() or '; it was asked nothing'}"
-        raise AssertionError(msg)
+        _fail(f"the mock was not asked for {shown}{self._shown() or '; it was asked nothing'}")
 
     def assert_finished(self) -> None:
         """Assert that every reply of the script was given, as often as it is to be given."""
         unused = [] if self._script is None else self._script.unused()
-        shown = "".join(f"\n  for {rule}: {rule.answer!r:.80}" for rule in unused[:_SHOWN])
-        assert not unused, f"{_count(len(unused), 'reply')} of the mock's script not given:{shown}"
+        if unused:
+            shown = "".join(f"\n  for {rule}: {rule.answer!r:.80}" for rule in unused[:_SHOWN])
+            _fail(f"{_count(len(unused), 'reply')} of the mock's script not given:{shown}")
 
     def _shown(self) -> str:
         """Return what the mock was asked, a line for each call, for the message of an assertion."""
@@ -258,6 +260,11 @@ class MockBackend(EventBackend):
         if request.max_tokens is None or len(words) <= request.max_tokens:
             return MockReply(text)
         return MockReply("".join(words[: request.max_tokens]).rstrip(), finish_reason="length")
+
+
+def _fail(message: str) -> NoReturn:
+    """Fail an assertion; `assert` itself says more in a test run, where pytest rewrites it."""
+    raise AssertionError(message)
 
 
 def _rules(replies: Replies | PathLike[str]) -> list[Rule]:
