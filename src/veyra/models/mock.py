@@ -204,11 +204,11 @@ class MockBackend(EventBackend):
     def assert_asked(self, what: str | re.Pattern[str]) -> Request:
         """Assert that a call's last user message holds a text, or matches a pattern, and return the first that does."""
         pattern = re.compile(re.escape(what)) if isinstance(what, str) else what
-        for request in self.calls:
-            if pattern.search(text_of(request)):
-                return request
-        shown = repr(what) if isinstance(what, str) else f"/{what.pattern}/"
-        _fail(f"the mock was not asked for {shown}{self._shown() or '; it was asked nothing'}")
+        found = next((request for request in self.calls if pattern.search(text_of(request))), None)
+        if found is None:
+            shown = repr(what) if isinstance(what, str) else f"/{what.pattern}/"
+            _fail(f"the mock was not asked for {shown}{self._shown() or '; it was asked nothing'}")
+        return found
 
     def assert_finished(self) -> None:
         """Assert that every reply of the script was given, as often as it is to be given."""
