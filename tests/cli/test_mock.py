@@ -18,6 +18,9 @@ import pytest
 from click.testing import Result
 
 from commands import start
+from veyra.transport.base import Head
+from veyra.transport.recording import Piece, Recording
+from veyra.transport.tape import Tape
 
 HELLO = json.dumps({"model": "m", "messages": [{"role": "user", "content": "Hi"}]}).encode()
 
@@ -112,6 +115,31 @@ def test_a_script_from_a_file(tmp_path: Path) -> None:
         assert [service.ask()[0] for _ in range(4)] == [529, 429, 200, 200]
 
 
+def test_replies_from_a_file(tmp_path: Path) -> None:
+    """The mock answers what its own script says."""
+    replies = tmp_path / "replies.jsonl"
+    replies.write_text('{"text": "From a file"}\n')
+    with serving("--mock-script", str(replies)) as service:
+        assert b"From a file" in service.ask()[1]
+
+
+def test_a_tape_from_a_file(tmp_path: Path) -> None:
+    """What was recorded answers, once each; what was not is an error that says what is nearest."""
+    asked = Recording(
+        method="POST",
+        path="/v1/chat/completions",
+        body=HELLO,
+        head=Head(200, {"content-type": "application/json", "x-request-id": "req_taped"}),
+        pieces=(Piece(0, b'{"from":"tape"}'),),
+    )
+    Tape((asked,)).save(tmp_path / "tape.jsonl")
+    with serving("--tape", str(tmp_path / "tape.jsonl")) as service:
+        assert service.ask() == (200, b'{"from":"tape"}')
+        status, told = service.ask()
+        assert status >= 400
+        assert b"was played" in told
+
+
 def test_faults_by_rate_and_seed() -> None:
     """The same seed makes the same calls go wrong; without a rate all do; a request's own header goes before."""
     args = ("--fault", "overloaded", "--fault", "failure@status=403", "--rate", "0.5", "--seed", "7")
@@ -169,9 +197,12 @@ def test_a_journal_that_cannot_be_written_ends_it() -> None:
         (["--script", "{binary}"], 2, "binary is not a text in UTF-8"),
         (["--script", "{missing}"], 1, "No such file or directory"),
         (["--journal", "{missing}/x"], 1, "No such file or directory"),
+        (["--mock-script", "{file}", "--tape", "{file}"], 2, "--mock-script says what is answered, and so does --tape"),
+        (["--mock-script", "{missing}"], 2, "missing"),
+        (["--tape", "{missing}"], 2, "cannot be read: No such file"),
         (["--rate", "1.5"], 2, "not in the range 0<=x<=1"),
         (["--port", "70000"], 2, "not in the range 0<=x<=65535"),
-        (["--host", "no.such.host.invalid"], 1, "nothing can be served at no.such.host.invalid, port 0"),
+        (["--host", "no.such.host.invalid"], 1, "nothing can be served at http://no.such.host.invalid:0: "),
     ],
 )
 def test_wrong_use_is_told(
@@ -195,4 +226,4 @@ def test_a_port_that_is_taken_is_told(veyra: Callable[..., Result]) -> None:
         result = veyra("mock", "serve", "--port", str(taken.getsockname()[1]))
     assert result.exit_code == 1
     assert "in use" in result.stderr
-    assert "Hint: choose another with --port" in result.stderr
+    assert "Hint: choose another place with --host and --port" in result.stderr

@@ -14,9 +14,11 @@ import click
 
 from veyra.cli import show
 from veyra.cli.failure import Failure, Misuse
+from veyra.models.mock import MockBackend
 from veyra.testing.faults import ENDING, plan
 from veyra.testing.server import FaultServer, Seen
 from veyra.transport.faults import Fault, parse, parse_script
+from veyra.transport.tape import Tape, TapeTransport
 
 _STOPPING = (signal.SIGINT, signal.SIGTERM)
 
@@ -25,6 +27,20 @@ _STOPPING = (signal.SIGINT, signal.SIGTERM)
 @click.option("--host", metavar="ADDRESS", default="127.0.0.1", show_default=True, help="Where to listen.")
 @click.option(
     "--port", metavar="N", type=click.IntRange(0, 65535), default=0, help="The port; without it, or with 0, a free one."
+)
+@click.option(
+    "--mock-script",
+    metavar="FILE",
+    type=click.Path(path_type=Path, dir_okay=False),
+    envvar="VEYRA_MOCK_SCRIPT",
+    show_envvar=True,
+    help="What the mock answers: replies in TOML or JSONL.",
+)
+@click.option(
+    "--tape",
+    metavar="FILE",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="What was recorded answers, in the place of the mock.",
 )
 @click.option(
     "--script",
@@ -48,6 +64,8 @@ def command(
     *,
     host: str,
     port: int,
+    mock_script: Path | None,
+    tape: Path | None,
     script: Path | None,
     faults: tuple[str, ...],
     rate: float | None,
@@ -57,7 +75,7 @@ def command(
 ) -> None:
     """Speak as OpenAI, Anthropic and Ollama do, until interrupted.
 
-    The mock answers. A request may ask for a fault of its own with the header x-veyra-fault; what was asked is to be had at
+    The mock answers, as it does for veyra generate. A request may ask for a fault of its own with the header x-veyra-fault; what was asked is to be had at
     /_veyra/journal, keys masked. Only this machine is served, unless --host says otherwise.
 
     Exit status: 0 interrupted or terminated, 1 it could not go on, 2 wrong use.
@@ -66,10 +84,21 @@ def command(
     Example:
       veyra mock serve --port 8080 --fault rate-limit@after=1 --fault cut@event=3 --rate 0.2 --seed 7
     """  # noqa: D301  (\b keeps the lines of the example)
-    steps = _steps(script, faults, rate, seed)
+    if mock_script is not None and tape is not None:
+        message = "--mock-script says what is answered, and so does --tape: give one of them"
+        raise Misuse(message)
     with ExitStack() as stack:
         file = None if journal is None else stack.enter_context(journal.open("ab", buffering=0))
-        asyncio.run(_Service(steps, file, as_json=as_json).run(host, port))
+        service = _Service(file, as_json=as_json)
+        server = FaultServer(
+            None if mock_script is None else MockBackend.from_file(mock_script),
+            tape=None if tape is None else TapeTransport(Tape.load(tape)),
+            faults=_steps(script, faults, rate, seed),
+            host=host,
+            port=port,
+            told=service.tell,
+        )
+        asyncio.run(service.run(server))
 
 
 def _steps(script: Path | None, faults: tuple[str, ...], rate: float | None, seed: int) -> Iterable[Fault | None]:
@@ -89,30 +118,31 @@ def _steps(script: Path | None, faults: tuple[str, ...], rate: float | None, see
 
 
 class _Service:
-    """The server, what is written of it, and its end.
+    """A server that runs, what is written of it, and its end.
 
     Args:
-        steps: what goes wrong.
         journal: where requests are written to.
         as_json: whether nothing is shown but the address.
     """
 
-    def __init__(self, steps: Iterable[Fault | None], journal: FileIO | None, *, as_json: bool) -> None:
-        self._steps = steps
+    def __init__(self, journal: FileIO | None, *, as_json: bool) -> None:
         self._journal = journal
         self._as_json = as_json
         self._stop = asyncio.Event()
         self._failure: OSError | None = None
 
-    async def run(self, host: str, port: int) -> None:
-        """Serve until a signal comes, or the journal cannot be written."""
-        server = FaultServer(faults=self._steps, host=host, port=port, told=self._tell)
+    async def run(self, server: FaultServer) -> None:
+        """Serve until a signal comes, or the journal cannot be written.
+
+        Raises:
+            Failure: it cannot be served, or the journal cannot be written.
+        """
         async with AsyncExitStack() as stack:
             try:
                 await stack.enter_async_context(server)
             except OSError as error:
-                message = f"nothing can be served at {host}, port {port}: {error.strerror or error}"
-                raise Failure(message, hint="choose another with --port, or leave it out for a free one") from None
+                message = f"nothing can be served at {server.url}: {error.strerror or error}"
+                raise Failure(message, hint="choose another place with --host and --port") from None
             self._announce(server)
             loop = asyncio.get_running_loop()
             for number in _STOPPING:
@@ -129,7 +159,8 @@ class _Service:
             return
         show.note(f"the mock serves at {server.url} (OpenAI's clients: {server.openai_url}); Ctrl-C ends it")
 
-    def _tell(self, seen: Seen) -> None:
+    def tell(self, seen: Seen) -> None:
+        """Write down a request that is over."""
         if not self._as_json:
             words = (
                 seen.method,
