@@ -267,6 +267,7 @@ class Call(Generic[T, R]):
                     call=self.id,
                     number=len(self._earlier) + 1,
                     backend=self._station.backend.name,
+                    model=self._question.model(self._station),
                     record=attempt.failed if response is None else response.attempts[-1],
                     provider=self._station.backend.name if exchange is None else exchange.provider,
                     url=None if outgoing is None else outgoing.url,

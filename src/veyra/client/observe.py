@@ -55,7 +55,7 @@ class FirstEvent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptEnded:
-    """An attempt has ended: with a `response`, or with an `error`.
+    """An attempt has ended: with a `response`, or with an `error`. `model` is the one that was asked for.
 
     `record` is what the response's or error's `attempts` tell of it; None where nothing of it is on record. `provider` is
     who was asked, as OpenTelemetry spells it; `url` is where it was sent, and `status` the HTTP status that came, where
@@ -65,6 +65,7 @@ class AttemptEnded:
     call: str
     number: int
     backend: str
+    model: str | None
     record: AttemptRecord | None
     provider: str
     url: str | None = None
