@@ -18,6 +18,8 @@ def _made(kind: type[errors.VeyraError]) -> errors.VeyraError:
         return kind("wrong", response=RESPONSE, partial="he")
     if issubclass(kind, errors.AuditWriteError):
         return kind("full", response=RESPONSE)
+    if issubclass(kind, errors.ToolRunError):
+        return kind("enough", reason="steps")
     if issubclass(kind, errors.ProviderError):
         return kind("no", provider="p", status=429, retry_after=2.0, request_id="r", partial="he")
     return kind("no")

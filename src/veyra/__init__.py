@@ -10,8 +10,11 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from veyra.audit import AuditLog
+    from veyra.client.blocking import BlockingClient, BlockingConversation
     from veyra.client.cache import Cache
     from veyra.client.client import Client, Target
+    from veyra.client.conversation import Conversation
+    from veyra.client.tools import run_tools
     from veyra.models.base import BaseModelBackend
     from veyra.models.mock import MockBackend
     from veyra.models.mock_reply import MockReply
@@ -36,6 +39,10 @@ __all__ = [
     "Timeouts",
     "AuditLog",
     "Client",
+    "BlockingClient",
+    "Conversation",
+    "BlockingConversation",
+    "run_tools",
     "Target",
     "Retry",
     "Fallback",
@@ -46,9 +53,12 @@ __all__ = [
 _HOMES = {
     "AuditLog": "veyra.audit",
     "BaseModelBackend": "veyra.models.base",
+    "BlockingClient": "veyra.client.blocking",
+    "BlockingConversation": "veyra.client.blocking",
     "Breaker": "veyra.policy.breaker",
     "Cache": "veyra.client.cache",
     "Client": "veyra.client.client",
+    "Conversation": "veyra.client.conversation",
     "Fallback": "veyra.policy.fallback",
     "Message": "veyra.types",
     "MockBackend": "veyra.models.mock",
@@ -61,6 +71,7 @@ _HOMES = {
     "get_backend": "veyra.models.registry",
     "list_backends": "veyra.models.registry",
     "register_backend": "veyra.models.registry",
+    "run_tools": "veyra.client.tools",
 }
 
 

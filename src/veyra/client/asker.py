@@ -1,4 +1,4 @@
-"""Who is asked by what stands above a single call: a client, or one backend behind its gate."""
+"""What is above a single call: who is asked (a client, or one backend behind its gate), and how turns follow each other."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TypeAlias
 from veyra.client.client import Client
 from veyra.errors import InvalidRequestError
 from veyra.models.gate import Gate
+from veyra.types import Message, ModelResponse
 
 Asker: TypeAlias = Client | Gate
 
@@ -24,3 +25,9 @@ def check_asker(value: object, what: str) -> None:
         hint += "; a BlockingClient has run_tools() itself, and BlockingConversation"
     msg = f"{what} needs {hint}, not {type(value).__name__}"
     raise InvalidRequestError(msg)
+
+
+def continued(messages: tuple[Message, ...], response: ModelResponse) -> tuple[Message, ...]:
+    """Return a conversation with an answer. One without anything in it adds no turn: providers do not take that back."""
+    answer = response.message
+    return (*messages, answer) if answer.content or answer.native else messages

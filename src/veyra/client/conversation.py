@@ -10,7 +10,7 @@ from typing import Any, Self, Unpack
 
 from veyra.audit.entry import new_id
 from veyra.client import conversation_file
-from veyra.client.asker import Asker, check_asker
+from veyra.client.asker import Asker, check_asker, continued
 from veyra.client.client import Client
 from veyra.client.conversation_file import Saved
 from veyra.errors import InvalidRequestError
@@ -171,9 +171,7 @@ class Conversation:
             self._is_asking = False
 
     def _keep(self, asked: tuple[Message, ...], response: ModelResponse) -> None:
-        """Keep a turn. An answer without anything in it is none: providers do not take it back."""
-        answer = response.message
-        self._messages = (*asked, answer) if answer.content or answer.native else asked
+        self._messages = continued(asked, response)
 
 
 class _Turn:

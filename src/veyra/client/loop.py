@@ -17,7 +17,7 @@ import atexit
 import os
 import threading
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from contextvars import Context, copy_context
 from typing import Final, Generic, Self, TypeVar
 
@@ -79,14 +79,23 @@ class _Slot(Generic[T]):
 
 
 class LoopThread:
-    """An event loop that runs on a thread of its own until the interpreter exits. Made by `loop_thread`."""
+    """An event loop that runs on a thread of its own until the interpreter exits. Made by `loop_thread`.
+
+    Raises:
+        VeyraError: no thread can be started (the interpreter is exiting, or there are too many).
+    """
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
         self._tasks: set[asyncio.Task[None]] = set()
         self._is_open = True
         self._thread = threading.Thread(target=self._serve, name="veyra-loop", daemon=True)
-        self._thread.start()
+        try:
+            self._thread.start()
+        except RuntimeError as error:
+            self._loop.close()
+            msg = f"no call can be made without an event loop of your own: {error}"
+            raise VeyraError(msg) from error
 
     def run(self, make: Callable[[], Awaitable[T]]) -> T:
         """Await on the loop what `make` returns there, in the caller's context, and return or raise what comes of it.
@@ -173,7 +182,11 @@ class LoopThread:
 
     def _serve(self) -> None:
         try:
-            self._loop.run_forever()
+            while self._is_open:
+                with suppress(
+                    SystemExit, KeyboardInterrupt
+                ):  # a task raised it, and whoever waits for that has it, too
+                    self._loop.run_forever()
             self._loop.run_until_complete(self._wind_up())
         finally:
             self._loop.close()
