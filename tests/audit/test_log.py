@@ -357,10 +357,13 @@ from veyra.audit import AuditLog
 warnings.simplefilter("ignore")
 async def main():
     await ask(AuditLog(sys.argv[1]))
+    reading, writing = os.pipe()
     if os.fork() == 0:
         os.close(1)
+        os.write(writing, b"let go")
         sys.stdin.read()
         os._exit(0)
+    os.read(reading, 6)
     os.kill(os.getpid(), 9)
 asyncio.run(main())
 """

@@ -49,8 +49,8 @@ async def test_the_first_entry_is_for_the_thread(tmp_path: Path) -> None:
 async def test_a_task_in_company_waits_for_the_thread(tmp_path: Path) -> None:
     """Where another task is on the loop, it is not kept waiting for the disk."""
     log = AuditLog(tmp_path)
-    await pair(log, "opens the log")
     other = asyncio.create_task(asyncio.Event().wait())
+    await pair(log, "opens the log")
     assert step(ask(log)) is None
     other.cancel()
     await log.aclose()

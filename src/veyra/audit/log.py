@@ -41,6 +41,7 @@ _HINTS = {
     errno.EDQUOT: "the quota is used up; make room, or choose a directory on another disk",
 }
 _COMPANY_SECONDS: Final = 1.0
+"""How long company counts once it was seen: looking costs more the more tasks there are."""
 
 
 class AuditLog:

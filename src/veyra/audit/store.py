@@ -333,7 +333,7 @@ class Store:
     def _follow(self) -> None:
         """Go to the log's end through what others appended; raises as `append`."""
         while True:
-            end = os.fstat(self._fd).st_size
+            end = os.lseek(self._fd, 0, os.SEEK_END)
             scan = None if end == self._offset else self._take_in(end)
             if self._is_overtaken():
                 self._enter_next()
