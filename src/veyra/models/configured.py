@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from veyra import config
 from veyra.config import Setting
@@ -25,25 +25,31 @@ def configured(
         AuthenticationError: the key is got now, and is not there.
     """
     settings = config.load()
-    options = dict(given)
-    for setting in settings.backend(name).values():
-        for option, value in _options(setting):
-            if given.get(option) is None:
-                _check(setting, option, takes)
-                settings.vouched(setting)
-                options[option] = value
-    source = settings.key_source(name)
-    if source is not None and given.get("api_key") is None:
+    found = {
+        option: setting
+        for setting in settings.backend(name).values()
+        for option in _options(setting)
+        if given.get(option) is None
+    }
+    source = settings.key_source(name) if given.get("api_key") is None else None
+    for option, setting in found.items():  # first all are checked: no error is raised where a value is at hand
+        _check(setting, option, takes)
+        settings.vouched(setting)
+    if source is not None:
         _check(source.setting, "api_key", takes)
+    options = {**given, **{option: _value(setting, option) for option, setting in found.items()}}
+    if source is not None:
         options["api_key"] = source if key_at_call else source().reveal()
     return options
 
 
-def _options(setting: Setting) -> Iterator[tuple[str, object]]:
-    if isinstance(setting.value, Mapping):
-        yield from setting.value.items()
-    else:
-        yield setting.name[-1], setting.value
+def _options(setting: Setting) -> Sequence[str]:
+    """Return the options that a setting is: several, where it is a table of them."""
+    return tuple(setting.value) if isinstance(setting.value, Mapping) else (setting.name[-1],)
+
+
+def _value(setting: Setting, option: str) -> object:
+    return setting.value[option] if isinstance(setting.value, Mapping) else setting.value
 
 
 def _check(setting: Setting, option: str, takes: Sequence[str] | None) -> None:
