@@ -12,6 +12,7 @@ import click
 from veyra import __version__
 from veyra.cli import show
 from veyra.cli.lazy import LazyGroup
+from veyra.cli.profile import profile_option
 from veyra.errors import VeyraError
 
 INTERRUPTED = 130
@@ -29,6 +30,7 @@ class Commands(LazyGroup):
         "mock": ("veyra.cli.mock", "Serve the mock to any client, with the faults of real providers."),
         "audit": ("veyra.cli.audit", "Read and verify the log of calls."),
         "replay": ("veyra.cli.replay", "Make recorded calls again, and show what differs."),
+        "config": ("veyra.cli.config", "Show and check the settings, and where each came from."),
     }
 
     def invoke(self, ctx: click.Context) -> object:
@@ -52,6 +54,7 @@ class Commands(LazyGroup):
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="veyra", message="%(prog)s %(version)s")
+@profile_option
 def cli() -> None:
     """One interface to every model, and every call on the record.
 
