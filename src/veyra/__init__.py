@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from veyra.models.mock_reply import MockReply
     from veyra.models.registry import get_backend, list_backends, register_backend
     from veyra.policy.breaker import Breaker
+    from veyra.policy.budget import Budget
     from veyra.policy.fallback import Fallback
+    from veyra.policy.limits import Limits
     from veyra.policy.retry import Retry
     from veyra.types import Message, ModelResponse, Timeouts, Tool
 
@@ -47,6 +49,8 @@ __all__ = [
     "Retry",
     "Fallback",
     "Breaker",
+    "Limits",
+    "Budget",
     "Cache",
 ]
 
@@ -56,10 +60,12 @@ _HOMES = {
     "BlockingClient": "veyra.client.blocking",
     "BlockingConversation": "veyra.client.blocking",
     "Breaker": "veyra.policy.breaker",
+    "Budget": "veyra.policy.budget",
     "Cache": "veyra.client.cache",
     "Client": "veyra.client.client",
     "Conversation": "veyra.client.conversation",
     "Fallback": "veyra.policy.fallback",
+    "Limits": "veyra.policy.limits",
     "Message": "veyra.types",
     "MockBackend": "veyra.models.mock",
     "MockReply": "veyra.models.mock_reply",

@@ -4,7 +4,8 @@ The rules, each of which the tests break once to see it hold:
 
 1. Every attempt passes the gate, with an intent and an outcome of its own under the call's id.
 2. After the first event with content was handed to the caller no other attempt is made.
-3. What an attempt holds of its target (its place in a half-open circuit) is given back however it ends.
+3. What an attempt holds of its target (its place in a half-open circuit, its share of the limits) and of the client's budgets
+   is given back however it ends.
 4. A wait holds nothing, and none is begun that would end after the call's deadline.
 5. A call that is refused here, with nothing sent, is on record as such.
 6. Before a target is asked for the first time, the cache is; what it has is on record before it is handed on.
@@ -14,15 +15,19 @@ The rules, each of which the tests break once to see it hold:
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
+from functools import partial
 from types import TracebackType
 from typing import Any, Generic, NoReturn, TypeVar, cast
 
 from veyra.audit.entry import new_id
+from veyra.client import forecast
 from veyra.client.cache import Cache
 from veyra.client.fingerprint import fingerprint
+from veyra.client.ledger import NOBODY, Ledger, Payer
 from veyra.client.observe import (
     AttemptEnded,
     AttemptStarted,
@@ -33,12 +38,20 @@ from veyra.client.observe import (
     Waiting,
 )
 from veyra.client.question import Answering, Embedding, Question, Try
-from veyra.client.station import Lease, Station
-from veyra.errors import CircuitOpenError, OutputMismatchError, VeyraError
+from veyra.client.station import Ended, Lease, Station
+from veyra.errors import (
+    AuditWriteError,
+    BudgetExceededError,
+    CircuitOpenError,
+    OutputMismatchError,
+    RateLimitError,
+    VeyraError,
+)
 from veyra.models.base import events_of
 from veyra.models.gate import Attempt
 from veyra.models.whole import EmbedAttempt
 from veyra.policy.fallback import Fallback
+from veyra.policy.gauge import Measure
 from veyra.policy.retry import Again, Onward, Retry, Standing, decide
 from veyra.types import AttemptRecord, EmbeddingResponse, Event, ModelResponse, ModelWarning
 
@@ -57,6 +70,7 @@ class Rules:
         retry, fallback: as given to the client.
         observers: who is told.
         chance: draws a number evenly from 0 to 1.
+        ledger: what may be spent, and is.
         cache: what was answered before; None for nothing.
     """
 
@@ -64,6 +78,7 @@ class Rules:
     fallback: Fallback
     observers: Observers
     chance: Callable[[], float]
+    ledger: Ledger
     cache: Cache | None = None
 
 
@@ -75,6 +90,7 @@ class Call(Generic[T, R]):
         stations: the targets, in the order in which they are to be asked.
         question: what is asked.
         about: attributes of every entry that the call leaves in the log.
+        payer: in whose name it is made.
 
     Raises:
         InvalidRequestError: it cannot be asked at the first target.
@@ -87,12 +103,14 @@ class Call(Generic[T, R]):
         question: Question[T],
         *,
         about: Mapping[str, object] | None = None,
+        payer: Payer = NOBODY,
     ) -> None:
         self.id = new_id()
         self._rules = rules
         self._stations = stations
         self._question = question
         self._about = about or {}
+        self._payer = payer
         self._place = 0
         self._tries = 0
         self._repairs = 0
@@ -130,26 +148,39 @@ class Call(Generic[T, R]):
 
         Raises:
             CircuitOpenError: the circuits of all targets that are left are open.
-            AuditUnavailableError: the cache's answer could not be recorded.
+            RateLimitError: it would wait too long for its turn.
+            BudgetExceededError: it could cost more than is left of a budget.
+            AuditUnavailableError: the cache's answer, or a refusal, could not be recorded.
         """
-        while True:
+        lease: Lease | None = None
+        while lease is None:
             answer = await self._recalled()
             if answer is not None:
                 return answer
             now = asyncio.get_running_loop().time()
-            if self._station.passes(now):
-                break
-            if not self._onward():
-                await self._refuse(self._open_circuits(now), "circuit")
-        station = self._station
-        attempt = self._question.attempt(
-            station,
-            call=self.id,
-            earlier=self._earlier,
-            notes=self._notes(),
-            total=None if self._ends is None else max(self._ends - now, 0.001),
-        )
-        self._lease = station.enter()
+            station, measure = self._station, partial(forecast.tokens, self._question.request(self._station))
+            if not station.passes(now):
+                if not self._onward():
+                    await self._refuse(self._open_circuits(now), "circuit")
+                continue
+            ticket = station.admission.try_enter(now, measure)
+            lease = await self._in_turn(measure) if ticket is None else station.enter(ticket)
+        station, now = self._station, asyncio.get_running_loop().time()
+        try:
+            self._charge(lease, station)
+            attempt = self._question.attempt(
+                station,
+                call=self.id,
+                earlier=self._earlier,
+                notes=self._notes(),
+                total=None if self._ends is None else max(self._ends - now, 0.001),
+            )
+        except BaseException as error:
+            lease.end(now, Ended(error=error, sent=False))
+            if isinstance(error, BudgetExceededError):
+                await self._refuse(error, "budget")
+            raise
+        self._lease = lease
         self._tries += 1
         if self._rules.observers:
             self._rules.observers.tell(
@@ -163,6 +194,46 @@ class Call(Generic[T, R]):
                 )
             )
         return attempt
+
+    async def _in_turn(self, measure: Measure) -> Lease | None:
+        """Return what an attempt holds of the present target, its turn come; None after going on to the next.
+
+        Raises:
+            RateLimitError: that would take too long, and nobody else may be asked.
+        """
+        station, loop = self._station, asyncio.get_running_loop()
+        others = self._place + 1 < len(self._stations) and RateLimitError.kind in self._rules.fallback.on
+        patience = self._rules.retry.cap if others else math.inf
+        if self._ends is not None:
+            patience = min(patience, max(self._ends - loop.time(), 0.0))
+        try:
+            ticket = await station.admission.enter(measure, patience=patience, told=self._waiting)
+        except RateLimitError as error:
+            error.model = self._question.model(station)
+            if not others:
+                await self._refuse(error, "limit")
+            self._reason = "limit"
+            self._onward()
+            return None
+        if station.passes(loop.time()):
+            return station.enter(ticket)
+        station.admission.release(loop.time(), ticket, sent=False)  # its circuit opened meanwhile
+        return None
+
+    def _waiting(self, seconds: float) -> None:
+        if self._rules.observers:
+            self._rules.observers.tell(Waiting(call=self.id, reason="limit", seconds=seconds))
+
+    def _charge(self, lease: Lease, station: Station) -> None:
+        """Set aside what the attempt may cost.
+
+        Raises:
+            BudgetExceededError: it could cost more than is left of a budget.
+        """
+        ledger, most = self._rules.ledger, None
+        if ledger.is_bounded:
+            most = forecast.dollars(self._question.request(station), station.backend, ledger.now())
+        lease.charge(ledger, ledger.reserve(self._payer, most, target=station.name))
 
     async def _recalled(self) -> R | None:
         """Return what the cache has of the present target, on record; None where there is nothing, or it was looked for."""
@@ -256,8 +327,14 @@ class Call(Generic[T, R]):
     ) -> None:
         """Give back what an attempt held, and tell how it ended. Never waits."""
         if self._lease is not None:
-            latency = None if response is None else response.latency_ms
-            self._lease.end(asyncio.get_running_loop().time(), error=error, latency=latency)
+            ended = Ended(
+                error=error,
+                answer=response or _answer(error),
+                sent=attempt.sent,
+                streamed=attempt.streamed,
+                head=attempt.head,
+            )
+            self._lease.end(asyncio.get_running_loop().time(), ended)
             self._lease = None
         if self._rules.observers:
             exchange, head = attempt.exchange, attempt.head
@@ -341,8 +418,9 @@ class AnswerCall(Call[Attempt, ModelResponse]):
         question: Answering,
         *,
         about: Mapping[str, object] | None = None,
+        payer: Payer = NOBODY,
     ) -> None:
-        super().__init__(rules, stations, question, about=about)
+        super().__init__(rules, stations, question, about=about, payer=payer)
         self.response: ModelResponse | None = None
 
     async def collect(self) -> ModelResponse:
@@ -388,7 +466,7 @@ class AnswerCall(Call[Attempt, ModelResponse]):
                                 continue
                             if not handed:
                                 handed = True
-                                self._first(len(self._earlier) + 1)
+                                self._first(attempt)
                                 for warning in held:
                                     yield warning
                             yield event
@@ -403,9 +481,11 @@ class AnswerCall(Call[Attempt, ModelResponse]):
                 await self._keep(self.response)
                 return
 
-    def _first(self, number: int) -> None:
+    def _first(self, attempt: Attempt) -> None:
+        if self._lease is not None:
+            self._lease.heard(asyncio.get_running_loop().time(), attempt.head)
         if self._rules.observers:
-            self._rules.observers.tell(FirstEvent(call=self.id, number=number))
+            self._rules.observers.tell(FirstEvent(call=self.id, number=attempt.number))
 
     def _accepted(self, response: ModelResponse) -> ModelResponse | None:
         """Return the answer, with a warning where it will not do and nobody else can be asked; None to ask the next."""
@@ -431,8 +511,9 @@ class EmbedCall(Call[EmbedAttempt, EmbeddingResponse]):
         question: Embedding,
         *,
         about: Mapping[str, object] | None = None,
+        payer: Payer = NOBODY,
     ) -> None:
-        super().__init__(rules, stations, question, about=about)
+        super().__init__(rules, stations, question, about=about, payer=payer)
 
     async def collect(self) -> EmbeddingResponse:
         """Carry the call out and return its response; errors as `Client.embed`."""
@@ -450,3 +531,14 @@ class EmbedCall(Call[EmbedAttempt, EmbeddingResponse]):
                     self._over(response=response)
                     await self._keep(response)
                     return response
+
+
+def _answer(error: BaseException | None) -> ModelResponse | EmbeddingResponse | None:
+    """Return the whole answer that an error carries, if it does."""
+    match error:
+        case OutputMismatchError():
+            return error.response
+        case AuditWriteError():
+            return error.response or error.embedding
+        case _:
+            return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Literal, Self, TypeAlias, Unpack
 
@@ -12,6 +13,7 @@ from veyra.audit import AuditLog
 from veyra.client.actor import Pseudonyms
 from veyra.client.cache import Cache
 from veyra.client.call import AnswerCall, EmbedCall, Rules
+from veyra.client.ledger import NOBODY, Ledger, Payer, Spent
 from veyra.client.observe import Observer, Observers
 from veyra.client.question import Answering, Embedding
 from veyra.client.station import Station
@@ -21,10 +23,16 @@ from veyra.models.gate import Gate, Reply
 from veyra.models.registry import Audit, audit_log, make_backend
 from veyra.models.request import MAX_PROMPT_BYTES
 from veyra.policy.breaker import Breaker
+from veyra.policy.budget import Budget
 from veyra.policy.fallback import Fallback
+from veyra.policy.limits import Limits
 from veyra.policy.retry import Retry
 from veyra.policy.routing import Order, arranged, check_order
 from veyra.types import EmbeddingResponse, EmbedOptions, ModelResponse, Options, Prompt, Secret
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +42,7 @@ class Target:
     Attributes:
         backend: `"name"` or `"name:model"`, the name one of `list_backends()`; or a backend.
         weight: above 0; how often it comes first where `routing` is `weighted`.
+        limits: what may be asked of it, in the place of the client's.
 
     Raises:
         InvalidRequestError: a value is of another type or out of range.
@@ -41,6 +50,7 @@ class Target:
 
     backend: str | BaseModelBackend
     weight: float = 1.0
+    limits: Limits | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.backend, str | BaseModelBackend) or self.backend == "":
@@ -51,6 +61,7 @@ class Target:
         if not is_number or not 0 < self.weight < float("inf"):
             msg = f"a target's weight is a number above 0, not {self.weight!r}"
             raise InvalidRequestError(msg)
+        _check_type("limits", self.limits, Limits)
 
 
 AnyTarget: TypeAlias = str | BaseModelBackend | Target
@@ -62,16 +73,21 @@ class ClientOptions(Options, total=False):
     Attributes:
         conversation: its id; calls of one go to the same target.
         actor: on whose behalf it is made; on record as a pseudonym under the client's `actor_key`.
+        key, run: what it is charged to, in `Budget(key=..., run=...)` and in `Client.spent`.
     """
 
     conversation: str
     actor: str
+    key: str
+    run: str
 
 
 class ClientEmbedOptions(EmbedOptions, total=False):
     """What a client's call for vectors can be told besides; as of `ClientOptions`."""
 
     actor: str
+    key: str
+    run: str
 
 
 class Client:
@@ -84,6 +100,9 @@ class Client:
         routing: the order of `targets`: `ordered`, `weighted` or `least_latency`; calls of one conversation are sticky.
         breaker: when a target that keeps failing is left alone; by default after 5 failures in a row for 30 s where there is
             another target, and never where there is none. None for never.
+        limits: what may be asked of each target, unless it has limits of its own; by default nothing is limited but by what a
+            target tells of its limits, which is followed.
+        budget: what may be spent; by default that is not bounded. See `spent`.
         audit: where calls are recorded, as for `get_backend`; by default where a backend that was given already records,
             else the usual log.
         cache: what gives answers again without asking (`Cache.memory()`, `Cache.disk(...)`); by default nothing does.
@@ -92,6 +111,7 @@ class Client:
         actor_key: the key of the pseudonyms that stand for actors in the log (`veyra.client.actor`); 16 bytes or more.
         max_prompt_bytes: text of a prompt that is let through, as UTF-8 bytes.
         chance: draws a number evenly from 0 to 1, for backoff and weights.
+        now: tells the time, with a time zone, for days and prices.
 
     Raises:
         InvalidRequestError: no target was given, or a value is of another type or out of range.
@@ -105,6 +125,8 @@ class Client:
         retry: Retry | None = None,
         routing: Order = "ordered",
         breaker: Breaker | Literal["default"] | None = "default",
+        limits: Limits | None = None,
+        budget: Budget | None = None,
         audit: Audit = None,
         cache: Cache | None = None,
         observers: Iterable[Observer] = (),
@@ -112,6 +134,7 @@ class Client:
         actor_key: bytes | str | Secret | None = None,
         max_prompt_bytes: int = MAX_PROMPT_BYTES,
         chance: Callable[[], float] = random.random,
+        now: Callable[[], datetime] = _now,
     ) -> None:
         self._pseudonyms = None if actor_key is None else Pseudonyms(actor_key)
         del actor_key  # from here on no local variable of a traceback holds it
@@ -123,6 +146,8 @@ class Client:
         fallback = _fallback(fallback)
         _check_type("retry", retry, Retry)
         _check_type("cache", cache, Cache)
+        _check_type("limits", limits, Limits)
+        _check_type("budget", budget, Budget)
         others = [_target(target) for target in fallback.to]
         if breaker == "default":
             breaker = Breaker() if len(targets) + len(others) > 1 else None
@@ -131,10 +156,16 @@ class Client:
         self._routing = routing
         self._max_prompt_bytes = max_prompt_bytes
         self._chance = chance
+        self._ledger = Ledger(budget, now)
         self._rules = Rules(
-            retry=retry or Retry(), fallback=fallback, observers=Observers(observers), chance=chance, cache=cache
+            retry=retry or Retry(),
+            fallback=fallback,
+            observers=Observers(observers),
+            chance=chance,
+            ledger=self._ledger,
+            cache=cache,
         )
-        stations = _stations([*map(_target, targets), *others], audit, breaker)
+        stations = _stations([*map(_target, targets), *others], audit, breaker, limits)
         self._stations = stations[: len(targets)]
         self._fallback = stations[len(targets) :]
 
@@ -146,18 +177,25 @@ class Client:
         """The log of the first target's calls, which is that of all of them unless backends brought their own."""
         return self._stations[0].log
 
+    @property
+    def spent(self) -> Spent:
+        """What was spent so far: every attempt counts, whether its answer was of use or not."""
+        return self._ledger.spent
+
     async def generate(self, prompt: Prompt, **options: Unpack[ClientOptions]) -> ModelResponse:
         """Ask, and return the whole answer, its record durable; `r.attempts` says which attempts were made.
 
         Args:
             prompt: a `str`, or the conversation so far as a sequence of `Message`.
-            options: as for a backend's `generate`, and `conversation`.
+            options: as for a backend's `generate`, and those of `ClientOptions`.
 
         Raises:
             InvalidRequestError: the prompt or an option is wrong; nothing was sent or recorded.
             AuditUnavailableError: an intent could not be recorded; nothing was sent for it.
             AuditWriteError: an outcome could not be recorded; `response` carries the answer.
             CircuitOpenError: every target failed too often lately; nothing was sent.
+            BudgetExceededError: it could cost more than is left; nothing was sent for that attempt.
+            RateLimitError: with `status` None: it would have waited too long for its turn; nothing was sent for that attempt.
             ProviderError: the last attempt failed; its class says how, and `attempts` tells of those before.
         """
         return await self._ask(prompt, options, stream=False).collect()
@@ -173,9 +211,10 @@ class Client:
     async def embed(self, texts: str | Sequence[str], **options: Unpack[ClientEmbedOptions]) -> EmbeddingResponse:
         """Return a vector for each text, the call's record durable; arguments and errors as of a backend's `embed`."""
         about = self._recorded(options.pop("actor", None))
+        payer = _payer(options.pop("key", None), options.pop("run", None))
         self._check_model(options.get("model"))
         question = Embedding(texts, options, max_prompt_bytes=self._max_prompt_bytes)
-        return await EmbedCall(self._rules, self._arranged(None), question, about=about).collect()
+        return await EmbedCall(self._rules, self._arranged(None), question, about=about, payer=payer).collect()
 
     async def health_check(self) -> bool:
         """Say whether one of the targets could serve a call now; costs nothing, is not recorded, raises nothing."""
@@ -198,14 +237,12 @@ class Client:
         await self.aclose()
 
     def _ask(self, prompt: Prompt, options: ClientOptions, *, stream: bool) -> AnswerCall:
-        conversation = options.pop("conversation", None)
-        if conversation is not None and not (isinstance(conversation, str) and conversation):
-            msg = f"conversation is a non-empty str, not {conversation!r}"
-            raise InvalidRequestError(msg)
+        conversation = _named("conversation", options.pop("conversation", None))
+        payer = _payer(options.pop("key", None), options.pop("run", None))
         about = self._recorded(options.pop("actor", None))
         self._check_model(options.get("model"))
         question = Answering(prompt, options, stream=stream, max_prompt_bytes=self._max_prompt_bytes)
-        return AnswerCall(self._rules, self._arranged(conversation), question, about=about)
+        return AnswerCall(self._rules, self._arranged(conversation), question, about=about, payer=payer)
 
     def _recorded(self, actor: str | None) -> Mapping[str, object]:
         """Return what is on record of every call on behalf of an actor, or, where none is named, of the client's."""
@@ -249,13 +286,24 @@ def _target(value: AnyTarget) -> Target:
     return value if isinstance(value, Target) else Target(value)
 
 
+def _payer(key: object, run: object) -> Payer:
+    return NOBODY if key is None and run is None else Payer(_named("key", key), _named("run", run))
+
+
+def _named(option: str, value: object) -> str | None:
+    if value is None or (isinstance(value, str) and value):
+        return value
+    msg = f"{option} is a non-empty str, not {value!r}"
+    raise InvalidRequestError(msg)
+
+
 def _check_type(name: str, value: object, kind: type[object]) -> None:
     if value is not None and not isinstance(value, kind):
         msg = f"{name} is a {kind.__name__} or None, not {type(value).__name__}"
         raise InvalidRequestError(msg)
 
 
-def _stations(targets: Sequence[Target], audit: Audit, breaker: Breaker | None) -> list[Station]:
+def _stations(targets: Sequence[Target], audit: Audit, breaker: Breaker | None, limits: Limits | None) -> list[Station]:
     """Put targets in service. They share one log; a backend that was got with a log of its own keeps it."""
     backends = [_backend(target.backend) for target in targets]
     own = [audit is None and isinstance(target.backend, Gate) for target in targets]
@@ -264,7 +312,8 @@ def _stations(targets: Sequence[Target], audit: Audit, breaker: Breaker | None) 
     for target, backend, keeps in zip(targets, backends, own, strict=True):
         kept = target.backend.log if keeps and isinstance(target.backend, Gate) else log
         name = _name(backend, [station.name for station in stations])
-        stations.append(Station(name, backend, kept, weight=target.weight, breaker=breaker))
+        station = Station(name, backend, kept, weight=target.weight, breaker=breaker, limits=target.limits or limits)
+        stations.append(station)
     return stations
 
 

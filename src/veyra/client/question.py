@@ -32,6 +32,10 @@ class Try(Protocol[R_co]):
         """What is told of it once it has failed."""
 
     @property
+    def sent(self) -> bool:
+        """Whether something may have been sent."""
+
+    @property
     def head(self) -> Head | None:
         """What the provider answered with."""
 

@@ -70,6 +70,8 @@ class Entries:
         self._latency = 0
         self.failed: AttemptRecord | None = None
         """What is told of the attempt once it has failed and that is on record."""
+        self.is_open = False
+        """The intent is durable where there is a log: from here on something may be sent."""
 
     async def open(self, exchange: Exchange, asked: Callable[[], Asked]) -> None:
         """Make the intent durable; the attempt's time runs from here.
@@ -87,6 +89,7 @@ class Entries:
             self._intent = await self._log.intent(
                 call=self._call, attempt=self._number, backend=self._backend, attributes=attributes, parts=parts
             )
+        self.is_open = True
         exchange.started_ns = time.monotonic_ns()
 
     def stop(self) -> float:

@@ -137,6 +137,11 @@ class Attempt:
         """What is told of the attempt once it has failed; None where nothing of it is on record."""
         return self._entries.failed
 
+    @property
+    def sent(self) -> bool:
+        """Whether something may have been sent: the intent is on record where there is a log."""
+        return self._entries.is_open
+
     async def events(self) -> AsyncGenerator[Event, None]:
         """Carry the attempt out and yield its events. To be iterated once, and closed.
 

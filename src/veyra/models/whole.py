@@ -80,6 +80,11 @@ class EmbedAttempt:
         """What is told of the attempt once it has failed; None where nothing of it is on record."""
         return self._entries.failed
 
+    @property
+    def sent(self) -> bool:
+        """Whether something may have been sent: the intent is on record where there is a log."""
+        return self._entries.is_open
+
     async def collect(self) -> EmbeddingResponse:
         """Carry the attempt out and return its response.
 
