@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
+TRIAGE = {"triage.py": 120, "test_triage.py": 60}
 
 
 def _run(*command: str | Path) -> subprocess.CompletedProcess[str]:
@@ -32,6 +33,15 @@ def test_a_backend_of_two_methods_is_streamed_and_recorded() -> None:
     assert "Receipt(origin=" in done.stdout
     code = (ROOT / "examples" / "own_backend.py").read_text().splitlines()
     assert len([line for line in code if line.strip() and not line.strip().startswith('"""')]) <= 25
+
+
+def test_the_triage_is_small_and_so_are_its_tests() -> None:
+    """The sample application runs without a key, in under 120 lines, and is tested in under 60."""
+    done = _run(sys.executable, "examples/triage/triage.py", "Where is order 1042?", "I want my money back!")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert len(done.stdout.splitlines()) == 2
+    lines = {name: len((ROOT / "examples" / "triage" / name).read_text().splitlines()) for name in TRIAGE}
+    assert {name: count for name, count in lines.items() if count >= TRIAGE[name]} == {}
 
 
 @pytest.mark.timeout(60)
