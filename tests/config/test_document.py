@@ -65,6 +65,10 @@ def _problems(text: str | bytes, *, is_private: bool = True, place: Place = PLAC
         ("[client.retry]\nbase = -1", "2: client.retry.base is a number of 0 or more"),
         (f"[client.retry]\nbase = 1{'0' * 400}", "2: client.retry.base is a number of 0 or more"),
         ("[backends.x]\ntimeout = 0", "2: backends.x.timeout is a number above 0"),
+        ("[client.budget]\nday = -1", "2: client.budget.day is an amount of US dollars, 0 or more, which this number"),
+        ("[client.budget]\nday = 'ten'", "2: client.budget.day is an amount of US dollars"),
+        ("[client.budget]\nday = 1e300", "2: client.budget.day is an amount of US dollars"),
+        ("[client.budget]\nday = nan", "2: client.budget.day is an amount of US dollars"),
         ("[client]\ntargets = 'a'", "2: client.targets is a list of lines of text, which this text is not"),
         ("[client]\ntargets = ['a', 1]", "2: client.targets is a list of lines of text, which this list is not"),
         ("[backends.x]\nbase_url = 'host:80'", "2: backends.x.base_url is an http or https URL with a host"),
@@ -161,6 +165,7 @@ def test_every_setting_can_be_written(write: Write, problems: Callable[[], list[
         "the address": "'http://p:3128'",
         "a list": "['a']",
         "a table": "{ a = 1, b = ['c'], d = { e = true } }",
+        "an amount": "2.5",
         "a whole": "7",
         "a number": "1.5",
     }

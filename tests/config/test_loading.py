@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from decimal import Decimal
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -96,6 +97,7 @@ def test_an_unknown_profile_is_told(text: str, words: str, write: Write, monkeyp
         ("VEYRA_CLIENT_RETRY_BASE", "0.25", "client.retry.base", 0.25),
         ("VEYRA_CLIENT_RETRY_BASE", "2", "client.retry.base", 2),
         ("VEYRA_CLIENT_TARGETS", " a:b , c,", "client.targets", ("a:b", "c")),
+        ("VEYRA_CLIENT_BUDGET_DAY", "2.50", "client.budget.day", Decimal("2.50")),
         ("VEYRA_AUDIT_DIR", "logs", "audit.dir", Path("logs")),
     ],
 )
@@ -105,6 +107,12 @@ def test_a_variable_is_read_as_its_type(
     """The text of a variable stands for a value of the setting's type."""
     monkeypatch.setenv(variable, text)
     assert config.load().value(name) == value
+
+
+def test_an_amount_is_exactly_what_was_written(write: Write) -> None:
+    """Dollars are decimals, whether they are written as a number or as text."""
+    write("[client.budget]\nday = 0.1\nrun = '0.30'\nkey = 5\n")
+    assert config.load().table("client.budget") == {"day": Decimal("0.1"), "run": Decimal("0.3"), "key": Decimal(5)}
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from typing import Final, TypeAlias
 from veyra.config.kinds import (
     ADDRESS,
     BOOLEAN,
+    DOLLARS,
     PAIR,
     PATH,
     PATHS,
@@ -110,6 +111,13 @@ KEYS: Final[Mapping[Name, Key]] = {
         "client.limits.max_wait": Key(_SECONDS, "seconds that an attempt waits for its turn at most", 60.0),
         "client.limits.max_waiting": Key(whole(0), "attempts that wait at a time", 10_000),
         "client.limits.learn": Key(BOOLEAN, "follow what targets say of their limits", default=True),
+        "client.budget.client": Key(DOLLARS, "what a client may spend as long as it lives"),
+        "client.budget.day": Key(DOLLARS, "what it may spend on a day, UTC"),
+        "client.budget.run": Key(DOLLARS, "what it may spend in each run"),
+        "client.budget.key": Key(DOLLARS, "what it may spend for each key"),
+        "client.budget.unpriced": Key(
+            choice("refuse", "allow"), "what is done with an attempt whose price is not known", "refuse"
+        ),
         "client.cache.path": Key(
             PATH, "the directory of a cache of answers on disk; without it they are kept in memory"
         ),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from sys import float_info
 from typing import Final, TypeAlias
@@ -13,9 +14,11 @@ from veyra.environ import Proxy
 from veyra.types import Secret
 
 Plain: TypeAlias = str | int | float | bool
-Value: TypeAlias = Plain | Path | Secret | tuple[str, ...] | tuple[Path, ...] | Mapping[str, object]
+Value: TypeAlias = Plain | Decimal | Path | Secret | tuple[str, ...] | tuple[Path, ...] | Mapping[str, object]
 
 MASK: Final = "***"
+MAX_DIGITS: Final = 20
+"""Digits that an amount has before or after its point, at most."""
 MAX_DEPTH: Final = 8
 """How deep a table of free form may be nested."""
 
@@ -83,6 +86,10 @@ def _as_it_is(value: object, _base: Path) -> Value:
     return value
 
 
+def _dollars(value: object, _base: Path) -> Value:
+    return Decimal(str(value))  # of a float, what was written: 0.1 is a tenth
+
+
 def _secret(value: object, _base: Path) -> Value:
     return Secret(str(value).strip())
 
@@ -148,6 +155,16 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= float_info.max
 
 
+def _is_dollars(value: object) -> bool:
+    if not _is_number(value) and not _is_line(value):
+        return False
+    try:
+        amount = Decimal(str(value))
+    except (InvalidOperation, ValueError):
+        return False
+    return amount.is_finite() and amount >= 0 and abs(amount.adjusted()) <= MAX_DIGITS
+
+
 def _is_address(value: object) -> bool:
     if not _is_line(value):
         return False
@@ -202,6 +219,7 @@ SECRET: Final = Kind(expected="a key in text: one line of ASCII", accepts=_is_ke
 BOOLEAN: Final = Kind(
     expected="true or false", accepts=lambda v: isinstance(v, bool), of_text=_of_boolean, made=_as_it_is
 )
+DOLLARS: Final = Kind(expected="an amount of US dollars, 0 or more", accepts=_is_dollars, of_text=str, made=_dollars)
 ADDRESS: Final = Kind(
     expected="an http or https URL with a host, and without a user, a query or a fragment",
     accepts=_is_address,
