@@ -302,6 +302,7 @@ def _comparison(result: Compared) -> dict[str, object]:
     answer = result.answer
     return {
         **_identity(result.attempt),
+        "same_text": result.same_text,
         "similarity": result.similarity,
         "same_tools": result.same_tools,
         "fits": result.fits,

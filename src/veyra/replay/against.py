@@ -24,8 +24,8 @@ from veyra.models.wire import WireBackend
 from veyra.replay.recorded import CHAT, RecordedAttempt
 from veyra.types import ModelResponse
 
-_MANY: Final = 2_000
-"""Words from which on those that come up again and again do not count when texts are compared: it takes too long."""
+_MANY: Final = 1_000
+"""Words of a text from which on their order does not count: comparing it takes a time that grows with their square or worse."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +36,8 @@ class Compared:
         attempt: the recorded attempt.
         answer: what the other backend answered; None where it failed.
         error: the kind of its failure; None where it answered.
-        similarity: of the texts, from 0 to 1, by the words that they share in the same order; None where it failed.
+        same_text: the text is the same, letter by letter; None where it failed.
+        similarity: of the texts, from 0 to 1 (see `likeness`); None where it failed.
         same_tools: the same tools are called with the same arguments, in the same order; None where it failed.
         fits: the answer fits the schema that was asked for; None where none was, or where it failed otherwise.
     """
@@ -44,6 +45,7 @@ class Compared:
     attempt: RecordedAttempt
     answer: ModelResponse | None
     error: str | None = None
+    same_text: bool | None = None
     similarity: float | None = None
     same_tools: bool | None = None
     fits: bool | None = None
@@ -51,7 +53,7 @@ class Compared:
     @property
     def is_same(self) -> bool:
         """Text and tool calls are the same, and the answer fits."""
-        return self.similarity == 1.0 and self.same_tools is True and self.fits is not False
+        return self.same_text is True and self.same_tools is True and self.fits is not False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,19 +146,25 @@ def totals(results: Sequence[Compared]) -> Totals:
 
 
 def likeness(one: str, other: str) -> float:
-    """Return how alike two texts are, from 0 to 1: the share of words that both have in the same order (difflib's ratio)."""
+    """Return how alike two texts are, from 0 to 1: the share of words that both have in the same order (difflib's ratio).
+
+    Of texts with more than a thousand words it is the share of words that both have, in whatever order.
+    """
     if one == other:
         return 1.0
     left, right = one.split(), other.split()
-    return SequenceMatcher(None, left, right, autojunk=len(right) > _MANY).ratio()
+    matcher = SequenceMatcher(None, left, right)
+    return matcher.quick_ratio() if max(len(left), len(right)) > _MANY else matcher.ratio()
 
 
 def _held(attempt: RecordedAttempt, answer: ModelResponse, *, fits: bool | None) -> Compared:
     then = attempt.answer or {}
+    text = str(then.get("content", ""))
     return Compared(
         attempt=attempt,
         answer=answer,
-        similarity=likeness(str(then.get("content", "")), answer.content),
+        same_text=text == answer.content,
+        similarity=likeness(text, answer.content),
         same_tools=_calls(then.get("tool_calls", [])) == [(call.name, call.arguments) for call in answer.tool_calls],
         fits=fits,
     )

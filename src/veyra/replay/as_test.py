@@ -17,7 +17,7 @@ from typing import Final
 
 from veyra import errors, schema
 from veyra.errors import OutputMismatchError, ProviderError
-from veyra.models.endpoints import Endpoint
+from veyra.models.endpoints import ENDPOINTS, Endpoint
 from veyra.models.request import build_request
 from veyra.models.wire import WireBackend
 from veyra.replay.played import NOWHERE, Settings, endpoint_of, played
@@ -97,20 +97,29 @@ def case(attempt: RecordedAttempt) -> Case | Refused:
     Raises:
         AuditCorruptError: a body of the log is not what was recorded.
     """
-    if attempt.operation != CHAT:
-        return Refused(attempt, f"it asked for {attempt.operation}, not for an answer")
-    if attempt.row.status not in {"ok", "error", "incomplete"} or attempt.outcome is None:
-        return Refused(attempt, f"it came to no end of its own ({attempt.row.status})")
-    if attempt.row.error is not None and attempt.row.error not in _KINDS:
-        return Refused(attempt, f"its failure ({attempt.row.error}) does not come from the answer alone")
-    recording = exchange(attempt.intent, attempt.outcome)
-    endpoint = endpoint_of(attempt.row.backend)
-    if recording is None or endpoint is None:
-        return Refused(attempt, "there are no bytes of it, or no backend of its name")
+    recording = None if attempt.outcome is None else exchange(attempt.intent, attempt.outcome)
+    endpoint = endpoint_of(attempt.row.backend) if attempt.row.backend in ENDPOINTS else None
+    why = _why_not(attempt)
+    if why is not None or recording is None or endpoint is None:
+        return Refused(
+            attempt, why or "there are no bytes of it that came, or no backend of Veyra's own asked for them"
+        )
     backend = played(endpoint, attempt, recording)
     if backend is None:
         return Refused(attempt, f"{attempt.row.backend} does not speak {attempt.dialect}")
     return _settled(attempt, recording, endpoint, backend.settings)
+
+
+def _why_not(attempt: RecordedAttempt) -> str | None:
+    """Return what keeps an attempt from being a test, whatever its bytes are."""
+    row = attempt.row
+    if attempt.operation != CHAT:
+        return f"it asked for {attempt.operation}, not for an answer"
+    if row.status not in {"ok", "error", "incomplete"}:
+        return f"it came to no end of its own ({row.status})"
+    if row.error is not None and row.error not in _KINDS:
+        return f"its failure ({row.error}) does not come from the answer alone"
+    return None
 
 
 def write(cases: Sequence[Case], path: Path) -> Path:
