@@ -14,7 +14,7 @@ from veyra.errors import (
     RateLimitError,
     ServerError,
 )
-from veyra.testing.conformance import KEY, MODEL, Group, Stage, expect
+from veyra.testing.stage import KEY, MODEL, Group, Stage, expect
 
 PROMPT = "What is the weather in Lisbon?"
 
@@ -193,6 +193,7 @@ async def an_error_does_not_show_the_key(stage: Stage) -> None:
 @words.check
 async def an_error_is_on_record(stage: Stage) -> None:
     """A failed attempt is on record with its kind and its status."""
+    kind = None
     async with stage.talk("Sunny.", faults="failure@status=400") as talk:
         try:
             await talk.gate.generate(PROMPT)

@@ -17,7 +17,7 @@ from veyra.errors import (
 )
 from veyra.models.gate import Gate
 from veyra.models.mock_reply import MockReply
-from veyra.testing.conformance import LONG, SHORT, Group, Stage, expect
+from veyra.testing.stage import LONG, SHORT, Group, Stage, expect
 from veyra.types import TextDelta
 
 PROMPT = "What is the weather in Lisbon?"
@@ -71,6 +71,7 @@ async def where_nobody_listens_is_not_healthy(stage: Stage) -> None:
     async with stage.talk() as talk:
         assert talk.server is not None
         backend = stage.make(talk.server.refusing_url)
+        healthy = None
         try:
             healthy = await backend.health_check()
         except Exception as error:  # noqa: BLE001  (whatever it raises is what is wrong)

@@ -12,8 +12,8 @@ from typing import get_args
 from veyra.errors import VeyraError
 from veyra.models.base import BaseModelBackend
 from veyra.models.gate import Gate, Reply
-from veyra.testing.conformance import Group, Stage, Talk, expect
-from veyra.types import Event, Finish, FinishReason, Message, ModelResponse, Options, TextDelta
+from veyra.testing.stage import Group, Stage, Talk, expect
+from veyra.types import Event, FinishReason, Message, ModelResponse, Options, TextDelta
 
 PROMPT = "Say hello to the person who reads this."
 HOSTILE = 'na\u00efve \U0001f469\u200d\U0001f52c \u0627\u0644\u0639\u0631\u0628\u064a\u0629 e\u0301 \ufeff \x7f </s> {{x}} \\n "quoted" data: [DONE]'
@@ -169,16 +169,6 @@ async def takes_a_conversation(stage: Stage) -> None:
 
 
 # --------------------------------------------------------------------------------------------- streaming
-
-
-@streaming.check
-async def a_stream_ends_with_one_finish(stage: Stage) -> None:
-    """The backend's own events end with exactly one `Finish`, and nothing comes after it."""
-    async with stage.talk("One two three.") as talk:
-        request = talk.gate._request(PROMPT, {}, stream=True)  # noqa: SLF001  (as the gate asks)
-        events = [event async for event in talk.backend.events(request, talk.backend.prepare(request))]
-    places = [place for place, event in enumerate(events) if isinstance(event, Finish)]
-    expect(places == [len(events) - 1], f"of {len(events)} events these are Finish: {places}")
 
 
 @streaming.check

@@ -6,7 +6,7 @@ from typing import Any
 
 from veyra.errors import UnsupportedParameterError
 from veyra.models.mock_reply import MockReply
-from veyra.testing.conformance import KEY, MODEL, Group, Stage, Talk, expect
+from veyra.testing.stage import KEY, MODEL, Group, Stage, Talk, expect
 from veyra.types import Event, Message, ModelResponse, Request, TextDelta, Tool, ToolCall, ToolResult, Usage
 
 PROMPT = "What is the weather in Lisbon?"
