@@ -75,7 +75,7 @@ def check(request: Outgoing) -> Target:
         msg = f"the method must be GET or POST, not {request.method!r}"
         raise InvalidRequestError(msg)
     for name, value in request.headers.items():
-        _reject(_fault(name, value))
+        _reject(_known_fault(name, value))
     for name, secret in request.secret_headers.items():
         _reject(_fault(name, secret.reveal()))
     return target(request.url)
@@ -90,6 +90,10 @@ def _fault(name: str, value: str) -> str | None:
     if not _VALUE(value):
         return f"the header {name} holds a line break, a control character or a letter outside ASCII"
     return None
+
+
+_known_fault = lru_cache(maxsize=256)(_fault)
+"""The same for headers that hold no key: they are few, and come with every request."""
 
 
 def _reject(fault: str | None) -> None:

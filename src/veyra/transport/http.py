@@ -115,7 +115,7 @@ class HttpTransport(Transport):
             InvalidRequestError: the request cannot be sent over HTTP, or a file of the TLS settings cannot be used.
             MalformedResponseError: what came back is not HTTP, or its head is larger than any provider's.
         """
-        return _Exchange(request, self._route, self._session)
+        return _Exchange(request, self)
 
     async def aclose(self) -> None:
         """Close the connections of the running event loop; exchanges that are open on it break off."""
@@ -123,15 +123,17 @@ class HttpTransport(Transport):
         if held is not None:
             await held.lifetime.aclose()
 
-    async def _route(self, request: Outgoing) -> _Route:
-        """Return the way that `request` takes, if it can be sent at all."""
+    async def way(self, request: Outgoing) -> tuple[aiohttp.ClientSession, _Route]:
+        """Return the running loop's session, and the way that `request` takes, if it can be sent at all."""
         target = checks.check(request)
-        route = self._routes.get(target)
-        if route is None:
-            proxy = self._proxy or environ.proxy_for(request.url)
-            has_tls = target.scheme == "https" or (proxy is not None and proxy.url.startswith("https:"))
-            context = await asyncio.to_thread(self._load_context) if has_tls else None
-            route = self._routes[target] = _Route(target, proxy, context)
+        route = self._routes.get(target) or await self._find_route(target, request.url)
+        return await self._session(), route
+
+    async def _find_route(self, target: checks.Target, url: str) -> _Route:
+        proxy = self._proxy or environ.proxy_for(url)
+        has_tls = target.scheme == "https" or (proxy is not None and proxy.url.startswith("https:"))
+        context = await asyncio.to_thread(self._load_context) if has_tls else None
+        route = self._routes[target] = _Route(target, proxy, context)
         return route
 
     def _load_context(self) -> ssl.SSLContext:
@@ -199,23 +201,16 @@ async def _session_lifetime(forget: Callable[[], object]) -> AsyncGenerator[aioh
 class _Exchange(Incoming):
     """One request and its answer: the context that `open` returns, and the iterator over the body."""
 
-    def __init__(
-        self,
-        request: Outgoing,
-        route: Callable[[Outgoing], Awaitable[_Route]],
-        session: Callable[[], Awaitable[aiohttp.ClientSession]],
-    ) -> None:
+    def __init__(self, request: Outgoing, transport: HttpTransport) -> None:
         self._request = request
-        self._find_route = route
-        self._find_session = session
+        self._transport = transport
         self._line: asyncio.Transport | None = None
         self._protocol: ResponseHandler | None = None
         self._response: aiohttp.ClientResponse | None = None
 
     async def __aenter__(self) -> Self:
         request = self._request
-        self._route = await self._find_route(request)
-        session = await self._find_session()
+        session, self._route = await self._transport.way(request)
         token = _asking.set(ref(self))
         try:
             self._response = await _sent(session, request, self._route)
@@ -318,7 +313,7 @@ class _Connector(aiohttp.TCPConnector):
 
     def __init__(self, *, limit: int, keepalive_timeout: float) -> None:
         super().__init__(limit=limit, keepalive_timeout=keepalive_timeout)
-        self._users: dict[ResponseHandler, ref[_Exchange]] = {}
+        self._lines: dict[ResponseHandler, _Line] = {}
 
     async def connect(
         self,
@@ -342,35 +337,45 @@ class _Connector(aiohttp.TCPConnector):
         """
         protocol, line = connection.protocol, connection.transport
         assert protocol is not None
-        is_new = protocol not in self._users
-        if line is None or line.is_closing() or not (is_new or _is_idle(protocol, line)):
+        known = self._lines.get(protocol)
+        if line is None or line.is_closing() or not (known is None or known.is_idle(protocol)):
             connection.close()
-            if is_new:
+            if known is None:
                 raise aiohttp.ServerDisconnectedError
             return False
-        if is_new and protocol.closed is not None:
-            protocol.closed.add_done_callback(partial(self._lost, protocol))
-        self._users[protocol] = ref(exchange)
+        if known is None:
+            known = self._lines[protocol] = _Line(line)
+            if protocol.closed is not None:
+                protocol.closed.add_done_callback(partial(self._lost, protocol))
+        known.user = ref(exchange)
         exchange.connected(protocol, line)
         return True
 
     def _lost(self, protocol: ResponseHandler, closed: asyncio.Future[None]) -> None:
         closed.exception()  # seen: the exchange has its own
-        exchange = self._users.pop(protocol)()
+        user = self._lines.pop(protocol).user
+        exchange = None if user is None else user()
         if exchange is not None:
             exchange.lost()
 
 
-def _is_idle(protocol: ResponseHandler, line: asyncio.Transport) -> bool:
-    """Tell whether nothing came since the last answer: not the end of the stream, not an error, not a byte."""
-    if protocol.should_close:
-        return False
-    number = line.get_extra_info("socket").fileno()
-    if sys.platform == "win32":
-        return not select.select([number], [], [], 0)[0]
-    poll = select.poll()
-    poll.register(number, select.POLLIN)
-    return not poll.poll(0)
+class _Line:
+    """A connection that is open, and the last exchange that used it."""
+
+    def __init__(self, line: asyncio.Transport) -> None:
+        self.user: ref[_Exchange] | None = None
+        self._number = line.get_extra_info("socket").fileno()
+        if sys.platform != "win32":
+            self._poll = select.poll()
+            self._poll.register(self._number, select.POLLIN)
+
+    def is_idle(self, protocol: ResponseHandler) -> bool:
+        """Tell whether nothing came since the last answer: not the end of the stream, not an error, not a byte."""
+        if protocol.should_close:
+            return False
+        if sys.platform == "win32":
+            return not select.select([self._number], [], [], 0)[0]
+        return not self._poll.poll(0)
 
 
 def _sent(session: aiohttp.ClientSession, request: Outgoing, route: _Route) -> Awaitable[aiohttp.ClientResponse]:

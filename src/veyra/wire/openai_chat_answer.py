@@ -145,10 +145,10 @@ def _message(origin: Origin, choice: _Choice) -> dict[str, Any] | None:
 
 
 def _more_than_text(message: Mapping[str, Any]) -> bool:
-    return any(
-        value and name not in _CHUNK_ONLY and not (name == "content" and isinstance(value, str))
-        for name, value in message.items()
-    )
+    for name, value in message.items():
+        if value and name not in _CHUNK_ONLY and not (name == "content" and isinstance(value, str)):
+            return True
+    return False
 
 
 class _Answer:
@@ -341,9 +341,12 @@ def usage(stated: Mapping[str, Any]) -> Usage:
 
     xAI counts reasoning apart from `completion_tokens`; its `total_tokens` shows it, and then both are added up.
     """
-    inputs, outputs = _details(stated, "prompt"), _details(stated, "completion")
+    inputs = _details(stated, "prompt_tokens_details", "prompt_token_details")
+    outputs = _details(stated, "completion_tokens_details", "completion_token_details")
     total, output = as_count(stated.get("prompt_tokens")), as_count(stated.get("completion_tokens"))
-    read_ = as_count(inputs.get("cached_tokens"), *map(stated.get, _CACHE_READ))
+    read_ = as_count(inputs.get("cached_tokens"))
+    if read_ is None:
+        read_ = as_count(*map(stated.get, _CACHE_READ))
     written = as_count(inputs.get("cache_write_tokens"), stated.get("cache_creation_input_tokens"))
     reasoning = as_count(outputs.get("reasoning_tokens"), stated.get("reasoning_tokens"))
     if total is not None and output is not None and reasoning:
@@ -360,9 +363,9 @@ def usage(stated: Mapping[str, Any]) -> Usage:
     )
 
 
-def _details(stated: Mapping[str, Any], kind: str) -> Mapping[str, Any]:
+def _details(stated: Mapping[str, Any], name: str, other: str) -> Mapping[str, Any]:
     """Return the object that parts a count; some spell its name without the plural."""
-    details = stated.get(f"{kind}_tokens_details") or stated.get(f"{kind}_token_details")
+    details = stated.get(name) or stated.get(other)
     return details if isinstance(details, dict) else {}
 
 
