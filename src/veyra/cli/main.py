@@ -24,12 +24,14 @@ class Commands(LazyGroup):
 
     homes: ClassVar = {
         "generate": ("veyra.cli.generate", "Ask a model and print its answer."),
+        "chat": ("veyra.cli.chat", "Talk with a model: each prompt is asked with all that was said before."),
         "backends": ("veyra.cli.backends", "List the backends: where they are, and whether their key is set."),
         "health": ("veyra.cli.health", "Ask whether backends could serve a call now; costs nothing."),
         "models": ("veyra.cli.models", "List the models of a backend, and what they can."),
         "mock": ("veyra.cli.mock", "Serve the mock to any client, with the faults of real providers."),
         "audit": ("veyra.cli.audit", "Read and verify the log of calls."),
         "replay": ("veyra.cli.replay", "Make recorded calls again, and show what differs."),
+        "conformance": ("veyra.cli.conformance", "Check that a backend does what every backend must do."),
         "config": ("veyra.cli.config", "Show and check the settings, and where each came from."),
     }
 
