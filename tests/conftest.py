@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+from veyra.models.registry import registering
 
 settings.register_profile("veyra", derandomize=True, deadline=None, database=None)
 settings.load_profile("veyra")
@@ -14,6 +17,13 @@ settings.load_profile("veyra")
 _SETTINGS = ("VEYRA_", "OPENAI_", "ANTHROPIC_", "OLLAMA_", "PYTHON")
 _PROXIES = {"http_proxy", "https_proxy", "all_proxy", "no_proxy"}
 _KEPT = {"VEYRA_SHARED", "PYTHONPATH", "PYTHONHOME", "PYTHONDONTWRITEBYTECODE"}
+
+
+@pytest.fixture(autouse=True)
+def _own_registrations() -> Iterator[None]:
+    """Forget the backends that a test registers."""
+    with registering():
+        yield
 
 
 @pytest.fixture(autouse=True)

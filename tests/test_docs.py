@@ -98,7 +98,6 @@ def reader(providers: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     """Stand where a reader stands who has set up the three providers: an own directory, keys, addresses."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("VEYRA_CONFIG")
-    monkeypatch.setattr(registry, "_registered", {})
     for name in ("OPENAI", "ANTHROPIC", "OLLAMA"):
         monkeypatch.setenv(f"{name}_API_KEY", "no-real-key")
     monkeypatch.setenv("OPENAI_BASE_URL", f"{providers}/v1")

@@ -9,8 +9,8 @@ import pytest
 from click.testing import Result
 
 from veyra.errors import OverloadedError
-from veyra.models import registry
 from veyra.models.mock import MockBackend
+from veyra.models.registry import register_backend
 
 Run = Callable[..., Result]
 Attempts = Callable[[], list[dict[str, Any]]]
@@ -36,9 +36,9 @@ class _Parrot(MockBackend):
 
 
 @pytest.fixture
-def calls(veyra: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def calls(veyra: Run) -> None:
     """Record three calls: two that the mock answers, and one of `parrot` that fails between them."""
-    monkeypatch.setitem(registry._registered, "parrot", lambda: _Parrot(OverloadedError("no room")))
+    register_backend("parrot", lambda: _Parrot(OverloadedError("no room")))
     assert veyra("generate", "first question", "-b", "mock", "--system", "be brief").exit_code == 0
     assert veyra("generate", "second question", "-b", "parrot", "-m", "p-1").exit_code == 1
     assert veyra("generate", "third\n  question", "-b", "mock", "-m", "m-3").exit_code == 0

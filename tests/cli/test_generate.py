@@ -11,9 +11,9 @@ from click.testing import Result
 from veyra import ModelResponse
 from veyra.audit import AuditLog, read_entries
 from veyra.errors import AuditWriteError, OverloadedError, QuotaError, RateLimitError, ServerError
-from veyra.models import registry
 from veyra.models.mock import MockBackend
 from veyra.models.mock_script import Replies
+from veyra.models.registry import register_backend
 from veyra.types import ModelWarning, Usage
 
 Run = Callable[..., Result]
@@ -22,11 +22,11 @@ Script = Callable[[Replies], None]
 
 
 @pytest.fixture
-def scripted(monkeypatch: pytest.MonkeyPatch) -> Script:
+def scripted() -> Script:
     """Register a backend `parrot` that answers as told."""
 
     def register(replies: Replies) -> None:
-        monkeypatch.setitem(registry._registered, "parrot", lambda: MockBackend(replies))
+        register_backend("parrot", lambda: MockBackend(replies))
 
     return register
 
@@ -236,10 +236,10 @@ def test_the_log_is_closed_with_the_call(veyra: Run, log: Path) -> None:
     assert last.leaf["kind"] == "session.close"
 
 
-def test_without_a_record_no_call_is_made(veyra: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_record_no_call_is_made(veyra: Run, tmp_path: Path) -> None:
     """Where the log cannot be opened the call is refused before the backend is asked, and the hint says what to do."""
     mock = MockBackend("answer")
-    monkeypatch.setitem(registry._registered, "parrot", lambda: mock)
+    register_backend("parrot", lambda: mock)
     occupied = tmp_path / "occupied"
     occupied.write_text("a file, not a directory")
     result = veyra("generate", "hi", "-b", "parrot", "--audit", str(occupied))

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import pytest
 from click.testing import Result
 
-from veyra.models import registry
 from veyra.models.mock import MockBackend
+from veyra.models.registry import register_backend
 
 Run = Callable[..., Result]
 
@@ -30,7 +30,7 @@ def test_healthy_backends_end_with_0(veyra: Run, providers: str, monkeypatch: py
 def test_one_that_is_not_healthy_ends_with_1(veyra: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """A backend that cannot serve gives status 1 and what is known of the reason."""
     monkeypatch.setenv("OLLAMA_HOST", "http://127.0.0.1:9")
-    monkeypatch.setitem(registry._registered, "ill", lambda: MockBackend(healthy=False))
+    register_backend("ill", lambda: MockBackend(healthy=False))
     result = veyra(
         "health", "-b", "mock", "-b", "ollama", "-b", "openai", "-b", "openai-compatible", "-b", "ill", "--json"
     )
@@ -44,9 +44,9 @@ def test_one_that_is_not_healthy_ends_with_1(veyra: Run, monkeypatch: pytest.Mon
     ]
 
 
-def test_one_that_does_not_answer_is_not_waited_for(veyra: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_that_does_not_answer_is_not_waited_for(veyra: Run) -> None:
     """After the timeout a backend counts as not healthy."""
-    monkeypatch.setitem(registry._registered, "stuck", _Stuck)
+    register_backend("stuck", _Stuck)
     result = veyra("health", "-b", "stuck", "--timeout", "0.05")
     assert result.exit_code == 1
     assert "no answer within 0.05 s" in result.stdout

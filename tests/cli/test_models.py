@@ -6,8 +6,8 @@ from collections.abc import Callable
 import pytest
 from click.testing import Result
 
-from veyra.models import registry
 from veyra.models.mock import MockBackend
+from veyra.models.registry import register_backend
 from veyra.types import ModelInfo
 from veyra.wire.listing import moment
 
@@ -31,8 +31,8 @@ class _Several(MockBackend):
 
 
 @pytest.fixture(autouse=True)
-def _several(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(registry._registered, "several", _Several)
+def _several() -> None:
+    register_backend("several", _Several)
 
 
 def test_models_are_listed_with_what_is_told(veyra: Run) -> None:

@@ -14,7 +14,6 @@ import pytest
 from veyra import MockBackend, config, get_backend, register_backend
 from veyra.audit import AuditLog
 from veyra.errors import AuthenticationError, CallTimeoutError, ConfigError, InvalidRequestError
-from veyra.models import registry
 from veyra.models.wire import WireBackend
 from veyra.transport.script import Answer, ScriptedTransport, Stall
 from veyra.types import Timeouts
@@ -28,7 +27,6 @@ def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Pa
     """Write the file of settings that is read."""
     path = tmp_path / "settings.toml"
     monkeypatch.setenv("VEYRA_CONFIG", str(path))
-    monkeypatch.setattr(registry, "_registered", {})
 
     def put(text: str) -> Path:
         path.write_text(text)

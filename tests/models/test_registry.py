@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +10,10 @@ import pytest
 from veyra import get_backend, list_backends, register_backend
 from veyra.audit import AuditLog
 from veyra.errors import AuthenticationError, ConfigError, InvalidRequestError, UnknownBackendError, VeyraError
-from veyra.models import registry
 from veyra.models.base import BaseModelBackend
 from veyra.models.gate import Gate
 from veyra.models.mock import MockBackend
+from veyra.models.registry import registering
 from veyra.types import ModelResponse
 
 
@@ -34,10 +33,16 @@ class Echo(BaseModelBackend):
         return True
 
 
-@pytest.fixture(autouse=True)
-def _forget(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(registry, "_registered", {})
-    return iter([None])
+def test_what_is_registered_in_the_context_is_forgotten_after_it() -> None:
+    """At its end names lead where they led before it, whatever happened inside."""
+    register_backend("kept", MockBackend)
+    with pytest.raises(ZeroDivisionError), registering():
+        register_backend("kept", lambda: MockBackend("inside"))
+        register_backend("new", MockBackend)
+        assert "new" in list_backends()
+        raise ZeroDivisionError
+    assert "new" not in list_backends()
+    assert repr(get_backend("kept", audit="off").backend) == "<mock backend, 0 calls>"
 
 
 def test_the_built_in_backends_are_listed() -> None:

@@ -7,7 +7,8 @@ to a factory; nothing is imported before it is asked for.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
@@ -102,6 +103,17 @@ def register_backend(name: str, factory: Factory | str) -> None:
         msg = f"backend {name!r}: give a class, a callable or 'package.module:Class', not {factory!r}"
         raise InvalidRequestError(msg)
     _registered[name] = factory
+
+
+@contextmanager
+def registering() -> Iterator[None]:
+    """Forget, at the end of the context, what was registered inside it: for tests."""
+    before = dict(_registered)
+    try:
+        yield
+    finally:
+        _registered.clear()
+        _registered.update(before)
 
 
 def list_backends() -> list[str]:

@@ -166,12 +166,16 @@ def _attempts(item: pytest.Item) -> list[str]:
 
 @pytest.fixture
 def veyra_log() -> Iterator[AuditLog]:
-    """The log of this test, in memory: where calls are recorded whose backend was given no `audit`."""
+    """The log of this test, in memory: where calls are recorded whose backend was given no `audit`.
+
+    What the test registers with `register_backend` is forgotten after it.
+    """
     from veyra.audit import AuditLog  # noqa: PLC0415  (idle unless used; so are the imports below)
+    from veyra.models.registry import registering  # noqa: PLC0415
     from veyra.models.stand_in import recording_in  # noqa: PLC0415
 
     log = AuditLog.memory()
-    with recording_in(log):
+    with recording_in(log), registering():
         yield log
 
 
