@@ -246,12 +246,16 @@ def test_what_only_looks_like_loopback_does(host: str, write: Write) -> None:
     assert not _vouches("base_url")
 
 
-def test_a_links_directory_is_that_of_its_target(write: Write, own: Path, project: Path) -> None:
+def test_a_links_directory_is_that_of_its_target(
+    write: Write, own: Path, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A link in a trusted directory to a file elsewhere is not trusted."""
-    write("[backends.openai]\nbase_url = 'https://h.test'\n", "elsewhere.toml")
-    (project / "linked").mkdir()
-    (project / "veyra.toml").symlink_to(project / "elsewhere.toml")
-    write(f"trusted = ['{project}/linked']", str(own / "veyra.toml"))
+    target = write("[backends.openai]\nbase_url = 'https://h.test'\n", "elsewhere.toml")
+    linked = project / "linked"
+    linked.mkdir()
+    (linked / "veyra.toml").symlink_to(target)
+    monkeypatch.chdir(linked)
+    write(f"trusted = ['{linked}']", str(own / "veyra.toml"))
     assert not _vouches("base_url")
     write(f"trusted = ['{project}']", str(own / "veyra.toml"))
     assert _vouches("base_url")
