@@ -14,6 +14,7 @@ What is done here because the library does it otherwise, or not at all:
 5. Leaving early aborts the connection. A polite close would wait until a stalled server has read the request, or has
    answered the end of TLS.
 6. There is one session per event loop. An asynchronous generator holds it, which the loop shuts down when it ends.
+7. A forked child leaves its parent's connections to the parent: they count as closed there, and nothing is done to them.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from dataclasses import dataclass
 from functools import lru_cache, partial
 from types import TracebackType
 from typing import TYPE_CHECKING, NamedTuple, Self, TypeVar
-from weakref import ref
+from weakref import WeakSet, ref
 
 import aiohttp
 from aiohttp.http_exceptions import ContentEncodingError, HttpProcessingError
@@ -107,6 +108,7 @@ class HttpTransport(Transport):
         self._context: ssl.SSLContext | None = None
         self._loading = threading.Lock()
         self._held: dict[asyncio.AbstractEventLoop, _Held] = {}
+        _transports.add(self)
 
     def open(self, request: Outgoing) -> _Exchange:
         """Send `request` once and hand out its answer while the context lasts; see `Transport.open`.
@@ -122,6 +124,15 @@ class HttpTransport(Transport):
         held = self._held.get(asyncio.get_running_loop())
         if held is not None:
             await held.lifetime.aclose()
+
+    def forget(self) -> None:
+        """In a forked child: leave to the parent what is the parent's (rule 7)."""
+        for held in self._held.values():
+            if isinstance(held.session.connector, _Connector):
+                held.session.connector.forget()
+            held.session.detach()
+        self._held.clear()
+        self._loading = threading.Lock()
 
     async def way(self, request: Outgoing) -> tuple[aiohttp.ClientSession, _Route]:
         """Return the running loop's session, and the way that `request` takes, if it can be sent at all."""
@@ -154,6 +165,17 @@ class HttpTransport(Transport):
                 if left is not None:
                     await left.lifetime.aclose()
         return held.session
+
+
+_transports: WeakSet[HttpTransport] = WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    for transport in list(_transports):
+        transport.forget()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 @dataclass(frozen=True, slots=True)
@@ -314,6 +336,11 @@ class _Connector(aiohttp.TCPConnector):
     def __init__(self, *, limit: int, keepalive_timeout: float) -> None:
         super().__init__(limit=limit, keepalive_timeout=keepalive_timeout)
         self._lines: dict[ResponseHandler, _Line] = {}
+
+    def forget(self) -> None:
+        """Count as closed, and touch no connection."""
+        self._conns.clear()
+        self._closed = True
 
     async def connect(
         self,
