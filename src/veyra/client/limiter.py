@@ -13,10 +13,11 @@ from __future__ import annotations
 
 import asyncio
 import math
+from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from threading import Lock
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from veyra.errors import RateLimitError
 from veyra.policy.gauge import Ahead, Gauge, Measure, Ticket
@@ -32,16 +33,18 @@ class Refusal(NamedTuple):
     retry_after: float | None
 
 
-class Admission(Protocol):
+class Admission(ABC):
     """Lets attempts at a target through; `Limiter` does so for one process.
 
     The seam for limits that several processes share: `enter` may ask a store that they have in common, and `release` hands
     what it is told to whoever tells the store, as it must not wait.
     """
 
+    @abstractmethod
     def try_enter(self, now: float, measure: Measure) -> Ticket | None:
         """Let an attempt through now, or return None where it has to wait; never waits."""
 
+    @abstractmethod
     async def enter(self, measure: Measure, *, patience: float, told: Callable[[float], None]) -> Ticket:
         """Let an attempt through, now or when its turn has come.
 
@@ -54,9 +57,11 @@ class Admission(Protocol):
             RateLimitError: it would have to wait longer than its patience or the target's limits allow.
         """
 
+    @abstractmethod
     def heard(self, now: float, ticket: Ticket, headers: Mapping[str, str]) -> None:
         """Learn from the headers of the answer to an attempt that is under way; never waits."""
 
+    @abstractmethod
     def release(
         self, now: float, ticket: Ticket, *, sent: bool, tokens: int | None = None, refusal: Refusal | None = None
     ) -> None:
@@ -89,7 +94,7 @@ class _Waiter:
             self.future.set_result(None)
 
 
-class Limiter:
+class Limiter(Admission):
     """Keeps the limits of one target for one process; see `Admission`.
 
     Args:

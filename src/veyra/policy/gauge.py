@@ -158,11 +158,10 @@ class Gauge:
 
     def refused(self, now: float, retry_after: float | None, *, told: bool) -> None:
         """Learn from a refusal (429) of an attempt that has left; `told` where its headers told of the limits."""
-        if not self._limits.learn:
+        if not self._limits.learn or retry_after is None:  # without a time it tells of a bad moment, not of a limit
             return
         self._is_limited = True
-        if retry_after is not None:
-            self._closed_until = max(self._closed_until, now + min(retry_after, LONGEST))
+        self._closed_until = max(self._closed_until, now + min(retry_after, LONGEST))
         if not told:
             self._count_requests()
             self._requests.refused(now)

@@ -15,6 +15,7 @@ Times are seconds on a clock of the caller's, and are arguments: nothing here re
 from __future__ import annotations
 
 import math
+import sys
 from collections import deque
 from typing import Final
 
@@ -26,8 +27,10 @@ LAG: Final = 10.0
 """Seconds after which a request that was let through has arrived: as long as a connection may take by default."""
 LONGEST: Final = 300.0
 """Seconds for which a server's word that nothing is left is taken, so that a word misread does not lock it out for long."""
-FORGET: Final = 600.0
-"""Seconds for which a limit that was guessed from a refusal holds; afterwards more is tried again."""
+DOUBT: Final = 600.0
+"""Seconds after which twice as much as a limit that was guessed from a refusal is tried."""
+_EVIDENCE: Final = 5
+"""Attempts that were let through in a `PERIOD` before a refusal tells of a limit."""
 _GRAIN: Final = 0.1
 _KEPT: Final = PERIOD + _GRAIN
 """Seconds for which what was seen counts: a little longer, for clocks do not run alike."""
@@ -88,8 +91,11 @@ class Meter:
 
     def in_force(self, now: float) -> int | None:
         """Return the limit that holds: what was set, or was guessed, if that is less."""
-        if now >= self._guess_ends or self._guess is None:
+        if self._guess is None:
             return self.limit
+        while now >= self._guess_ends:
+            self._guess = min(self._guess * 2, sys.maxsize)
+            self._guess_ends += DOUBT
         return self._guess if self.limit is None else min(self._guess, self.limit)
 
     # ------------------------------------------------------------------------------------------ what is free
@@ -208,7 +214,10 @@ class Meter:
         self._left_ends = now + min(PERIOD if reading.reset is None else reading.reset, LONGEST)
 
     def refused(self, now: float) -> None:
-        """Note that a server that tells no limit refused an attempt: what it has let through of late is the limit, it seems."""
+        """Note that a server that tells no limit refused an attempt: what it has let through of late is the limit, it seems.
+
+        Where that is next to nothing, it says more of others than of a limit.
+        """
         self._advance(now)
-        self._guess = max(self.used, 1)
-        self._guess_ends = now + FORGET
+        if self.used >= _EVIDENCE:
+            self._guess, self._guess_ends = self.used, now + DOUBT
