@@ -18,6 +18,7 @@ from veyra.client import tools
 from veyra.client.asker import Asker
 from veyra.client.client import Client
 from veyra.client.conversation import Conversation
+from veyra.client.ledger import Spent
 from veyra.client.loop import LoopThread, loop_thread
 from veyra.errors import InvalidRequestError
 from veyra.models.gate import Reply
@@ -166,6 +167,11 @@ class BlockingClient(_Twin[Client]):
     def log(self) -> AuditLog | None:
         """As `Client.log`."""
         return self._original.log
+
+    @property
+    def spent(self) -> Spent:
+        """As `Client.spent`."""
+        return self._original.spent
 
     generate = _waiting(Client.generate)
     stream = _reading(Client.stream)
