@@ -3,9 +3,10 @@
 The rules, by which a server is asked for no more than it allows, whether it counts by the minutes of its clock, by the last
 60 seconds or by a bucket that fills evenly:
 
-1. In any `PERIOD` no more than the limit is let through. What was let through counts until a `PERIOD` after the server has
-   seen it, and it has seen it by the end of the attempt, or `LAG` after the attempt was let through.
-2. What was taken and not used is given back, and what was used beyond that is taken besides, at the end of the attempt.
+1. What was let through counts until a `PERIOD` after the server has seen it, and it has seen it by the end of the attempt, or
+   `LAG` after the attempt was let through. Nothing is let through that would make what counts more than the limit.
+2. At the end of the attempt what was used takes the place of what was taken, and counts for a `PERIOD` from then. So a server
+   that counts at the end is served as well, as long as attempts end within `LAG` and a `PERIOD`.
 3. What a server says is left goes down by all that it may not have seen when it said so, and holds until the time of which
    it said that all is there again, or for `LONGEST`.
 
