@@ -178,6 +178,11 @@ def test_check_finds_nothing_where_all_is_well(veyra: Run, write: Callable[[str]
         ("bakend = 'a'\nmode = 'x'", ["1: unknown key 'bakend'", "2: unknown key 'mode'"]),
         ("[profiles.p.audit]\non_failure = 'spool'", ["2: audit.on_failure goes with the other"]),
         ("[backends.opnai]\nmodel = 'm'", ["2: backends.opnai.model cannot be used: unknown backend 'opnai'"]),
+        ("backend = 'opnai'", ["1: backend names the backend 'opnai', which is not known; did you mean 'openai'"]),
+        (
+            "[client]\ntargets = ['mock:a', 'mok:b']",
+            ["2: client.targets names the backend 'mok', which is not known; did"],
+        ),
         ("[profiles.p.backends.opnai]\nmodel = 'm'", ["2: backends.opnai.model cannot be used: unknown backend"]),
         ("[backends.mock]\ntimeout = 3", ["2: backends.mock.timeout is of no use"]),
         (

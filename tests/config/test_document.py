@@ -173,7 +173,9 @@ def test_every_setting_can_be_written(write: Write, problems: Callable[[], list[
     for name, key in KEYS.items():
         expected = key.kind.expected
         value = next((sample for start, sample in samples.items() if expected.startswith(start)), "'a'")
-        if expected.startswith("one of"):
+        if expected.startswith("a list of some"):
+            value = f"['{expected.split()[-1]}']"
+        elif expected.startswith("one of"):
             value = f"'{expected.split()[-1]}'"
         if name[-1] not in {"api_key_env", "api_key_file", "api_key_keyring", "trusted"}:
             rows.append(f"{'.'.join(name).replace('*', 'mock')} = {value}")

@@ -28,7 +28,11 @@ from veyra.policy.routing import Order
 
 ROOT = Path(__file__).parent.parent.parent
 PAGE = (ROOT / "docs" / "reference" / "configuration.md").read_text()
-PAGES = [ROOT / "docs" / "reference" / "configuration.md", ROOT / "docs" / "how-to" / "configure.md"]
+PAGES = [
+    ROOT / "docs" / "reference" / "configuration.md",
+    ROOT / "docs" / "how-to" / "configure.md",
+    ROOT / "docs" / "reference" / "client.md",
+]
 
 
 @pytest.mark.parametrize("name", KEYS)

@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Any, Literal, Self, TypeAlias, Unpack
 
 from veyra.audit import AuditLog
+from veyra.client import preset
 from veyra.client.actor import Pseudonyms
 from veyra.client.cache import Cache
 from veyra.client.call import AnswerCall, EmbedCall, Rules
@@ -93,6 +94,9 @@ class ClientEmbedOptions(EmbedOptions, total=False):
 class Client:
     """Asks one of several targets, again or elsewhere where that helps, every attempt on the record.
 
+    What is not given is taken from `[client]` of the settings: targets, fallback and routing where no target is given, and
+    each policy by itself.
+
     Args:
         targets: who is asked: `"openai:gpt-..."`, a backend (got by `get_backend` or not), or a `Target`.
         fallback: targets to ask after those have failed, or a `Fallback`, which also says when.
@@ -114,16 +118,17 @@ class Client:
         now: tells the time, with a time zone, for days and prices.
 
     Raises:
-        InvalidRequestError: no target was given, or a value is of another type or out of range.
+        ConfigError: a setting is wrong.
+        InvalidRequestError: no target was given or set, or a value is of another type or out of range.
         UnknownBackendError: a target names a backend that is not known.
     """
 
     def __init__(
         self,
         *targets: AnyTarget,
-        fallback: Sequence[AnyTarget] | AnyTarget | Fallback = (),
+        fallback: Sequence[AnyTarget] | AnyTarget | Fallback | None = None,
         retry: Retry | None = None,
-        routing: Order = "ordered",
+        routing: Order | None = None,
         breaker: Breaker | Literal["default"] | None = "default",
         limits: Limits | None = None,
         budget: Budget | None = None,
@@ -140,32 +145,41 @@ class Client:
         del actor_key  # from here on no local variable of a traceback holds it
         self._about: Mapping[str, object] = {} if actor is None else self._recorded(actor)
         if not targets:
-            msg = "a Client needs a target: Client('openai:MODEL'), say, or Client('mock')"
+            route = preset.route()
+            targets = route.targets
+            fallback = route.fallback if fallback is None else fallback
+            routing = route.routing if routing is None else routing
+        if not targets:
+            msg = "a Client needs a target: Client('openai:MODEL'), say, or client.targets in veyra.toml"
             raise InvalidRequestError(msg)
-        check_order(routing)
-        fallback = _fallback(fallback)
+        order: Order = routing or "ordered"
+        check_order(order)
+        fallback = _fallback(fallback or ())
         _check_type("retry", retry, Retry)
         _check_type("cache", cache, Cache)
         _check_type("limits", limits, Limits)
         _check_type("budget", budget, Budget)
+        usual = preset.policies()
         others = [_target(target) for target in fallback.to]
+        if breaker == "default" and usual.breaker is not None:
+            breaker = usual.breaker
         if breaker == "default":
             breaker = Breaker() if len(targets) + len(others) > 1 else None
         else:
             _check_type("breaker", breaker, Breaker)
-        self._routing = routing
+        self._routing = order
         self._max_prompt_bytes = max_prompt_bytes
         self._chance = chance
-        self._ledger = Ledger(budget, now)
+        self._ledger = Ledger(budget or usual.budget, now)
         self._rules = Rules(
-            retry=retry or Retry(),
+            retry=retry or usual.retry or Retry(),
             fallback=fallback,
             observers=Observers(observers),
             chance=chance,
             ledger=self._ledger,
-            cache=cache,
+            cache=cache or preset.cache(),
         )
-        stations = _stations([*map(_target, targets), *others], audit, breaker, limits)
+        stations = _stations([*map(_target, targets), *others], audit, breaker, limits or usual.limits)
         self._stations = stations[: len(targets)]
         self._fallback = stations[len(targets) :]
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
+from veyra import errors
 from veyra.config.kinds import (
     ADDRESS,
     BOOLEAN,
@@ -26,8 +27,10 @@ from veyra.config.kinds import (
     Kind,
     choice,
     number,
+    several,
     whole,
 )
+from veyra.errors import ProviderError
 
 Name: TypeAlias = tuple[str, ...]
 """A setting's place: the keys that lead to it."""
@@ -57,6 +60,7 @@ class Key:
     profiled: bool = True
 
 
+_ERRORS: Final = {one.kind for one in vars(errors).values() if isinstance(one, type) and issubclass(one, ProviderError)}
 _SECONDS: Final = number(zero=True)
 
 KEYS: Final[Mapping[Name, Key]] = {
@@ -94,7 +98,7 @@ KEYS: Final[Mapping[Name, Key]] = {
             choice("ordered", "weighted", "least_latency"), "the order in which targets are asked", "ordered"
         ),
         "client.fallback.to": Key(TEXTS, "targets to ask after the others have failed, in order"),
-        "client.fallback.on": Key(TEXTS, "kinds of error after which the next target is asked"),
+        "client.fallback.on": Key(several(*sorted(_ERRORS)), "kinds of error after which the next target is asked"),
         "client.retry.attempts": Key(whole(1), "tries at one target", 3),
         "client.retry.base": Key(_SECONDS, "seconds of the first wait, which doubles from try to try", 0.5),
         "client.retry.cap": Key(_SECONDS, "seconds of a wait at most", 8.0),

@@ -256,6 +256,16 @@ def number(*, zero: bool) -> Kind:
     )
 
 
+def several(*words: str) -> Kind:
+    """Return the type of lists of these words."""
+    return Kind(
+        expected=f"a list of some of {', '.join(words)}",
+        accepts=lambda value: isinstance(value, list) and all(item in words for item in value),
+        of_text=_of_list,
+        made=_texts,
+    )
+
+
 def choice(*words: str) -> Kind:
     """Return the type of these words."""
     return Kind(

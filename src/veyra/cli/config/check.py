@@ -13,9 +13,10 @@ from veyra import config
 from veyra.cli import show
 from veyra.cli.failure import Failure
 from veyra.cli.profile import chosen
+from veyra.config import Config
 from veyra.config.keys import KEYS, VARIABLES, variable
 from veyra.errors import ConfigError, VeyraError, near
-from veyra.models.registry import get_backend
+from veyra.models.registry import get_backend, list_backends
 
 _KNOWN: Final = {*VARIABLES, *filter(None, map(variable, KEYS))}
 
@@ -72,6 +73,7 @@ def _faults_in_force() -> Iterator[tuple[str | None, int | None, str]]:
     except ConfigError as error:
         yield _fault(error)
         return
+    yield from _unknown_backends(settings)
     for name in settings.backends():
         try:
             get_backend(name, audit="off")
@@ -80,6 +82,18 @@ def _faults_in_force() -> Iterator[tuple[str | None, int | None, str]]:
         except VeyraError as error:
             first = min(settings.backend(name).values(), key=lambda setting: setting.origin.line or 0, default=None)
             yield _fault(ConfigError(str(error)) if first is None else first.wrong(f"cannot be used: {error}"))
+
+
+def _unknown_backends(settings: Config) -> Iterator[tuple[str | None, int | None, str]]:
+    """Yield the settings that name a backend which is not known."""
+    known = list_backends()
+    for place in ("backend", "client.targets", "client.fallback.to"):
+        setting = settings.setting(place)
+        value = () if setting is None else setting.value
+        for target in (value,) if isinstance(value, str) else value if isinstance(value, tuple) else ():
+            name = str(target).partition(":")[0]
+            if setting is not None and name not in known:
+                yield _fault(setting.wrong(f"names the backend {name!r}, which is not known{near(name, known)}"))
 
 
 def _fault(error: ConfigError) -> tuple[str | None, int | None, str]:
