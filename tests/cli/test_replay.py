@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,16 @@ from veyra import AuditLog, BaseModelBackend, MockBackend, ModelResponse, get_ba
 from veyra.audit import segment
 from veyra.errors import RateLimitError
 from veyra.models import registry
+from veyra.models.base import Exchange
 from veyra.models.endpoints import ENDPOINTS
 from veyra.models.wire import WireBackend
+from veyra.policy.prices import cost
 from veyra.transport.base import Head
 from veyra.transport.tape import Tape
 from veyra.types import Event, Finish, Usage
 from veyra.wire.base import Decoder, Flags
 from veyra.wire.ollama import Ollama
+from wires import HELLO
 
 Run = Callable[..., Result]
 
@@ -162,13 +166,21 @@ def test_a_call_is_named_by_its_id_and_a_log_by_its_directory(veyra: Run, log: P
 
 
 @pytest.mark.usefixtures("calls")
-@pytest.mark.parametrize("what", ["0", "999", "no-such-id"])
+@pytest.mark.parametrize("what", ["999", "no-such-id"])
 def test_what_names_no_call_is_told(what: str, veyra: Run) -> None:
     """A number or an id that no call has is told, with what to do."""
     result = veyra("replay", what)
     assert (result.exit_code, result.stdout) == (1, "")
     assert f"has the number or the id {what}, and it is no directory" in result.stderr
     assert "veyra audit list" in result.stderr
+
+
+@pytest.mark.usefixtures("calls")
+def test_an_entry_that_is_no_call_is_told(veyra: Run) -> None:
+    """An entry with which nothing was asked is named for what it is."""
+    result = veyra("replay", "0")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "entry 0 is a session.open: nothing was asked with it" in result.stderr
 
 
 def test_where_there_is_no_log_that_is_told(veyra: Run, tmp_path: Path) -> None:
@@ -270,6 +282,43 @@ def test_comparisons_are_told_as_json(veyra: Run) -> None:
     ]
     assert found[2]["now"]["content"].startswith("This is the mock")
     assert (last["totals"]["calls"], last["totals"]["same"]) == (3, 1)
+
+
+@pytest.fixture
+async def priced(log: Path) -> None:
+    """Record a call whose answer was to keep to a schema, and whose cost is known."""
+    recorder = AuditLog(log)
+    said = replace(HELLO, texts=('{"n": 1}',))
+    answer = replace(whole("chat", said), chunks=[whole("chat", said).chunks[0].replace(b'"m-1"', b'"gpt-4o"')])
+    asked = Asked(step=answer, stream=False)
+    await call(
+        recorder, "chat", asked, output={"type": "object", "properties": {"n": {"type": "integer"}}}, model="gpt-4o"
+    )
+    await recorder.aclose()
+
+
+@pytest.mark.usefixtures("priced")
+@pytest.mark.parametrize(("text", "fits"), [('{"n": 1}', "yes"), ("no json", "no")])
+def test_schema_and_cost_are_shown_where_they_are_known(text: str, fits: str, veyra: Run) -> None:
+    """Whether an answer fits its schema, and what it cost then and now, stand in the table and in the totals."""
+    usage = Usage(input_total=1000, output_total=1000)
+    priced = ModelResponse(text, "gpt-4o", "mine", 1.0, 0, 0, None, usage=usage)
+    price = cost("openai", "gpt-4o", usage, datetime.now(UTC))
+    assert price is not None
+    then, now = rows(veyra("audit", "list", "--json"))[0]["cost"], str(price.amount)
+
+    class Own(MockBackend):
+        def prepare(self, request: Any) -> Exchange:
+            return Exchange(provider="openai")
+
+    register_backend("own", lambda: Own(priced))
+    result = veyra("replay", "--against", "own", "--yes")
+    assert result.exit_code == (0 if fits == "yes" else 1)
+    row = result.stdout.splitlines()[1].split()
+    assert row[4:6] == ["yes", fits]
+    assert row[-2:] == [then, now]
+    assert f"schema       kept to in {int(fits == 'yes')} of 1" in result.stdout
+    assert f"cost         {then} then, {now} now, where both are known (1)" in result.stdout
 
 
 @pytest.mark.usefixtures("calls")

@@ -209,6 +209,10 @@ async def test_what_is_encoded_otherwise_today_says_so() -> None:
     found = case(attempt)
     assert isinstance(found, Refused)
     assert "it would not end so today: temperature" in found.why
+    attempt.intent.leaf["attributes"]["veyra.dialect"] = "morse"
+    found = case(attempt)
+    assert isinstance(found, Refused)
+    assert found.why == "openai does not speak morse"
     (attempt,) = attempts(log.entries())
     attempt.intent.leaf["attributes"]["url.path"] = "/v2/else"
     found = case(attempt)

@@ -112,9 +112,12 @@ def _check_use(*, target: str | None, base_url: str | None, audit: str | None, y
 
 def _named(key: str, directory: Path) -> tuple[Iterator[RecordedAttempt], int]:
     """Return the attempts that an id or a number names, and how many they are."""
-    found = list(attempts(find(directory, key)))
+    entries = find(directory, key)
+    found = list(attempts(entries))
     if not found:
         message = f"no call in the log at {directory} has the number or the id {key}, and it is no directory"
+        if entries:
+            message = f"entry {entries[0].seq} is a {entries[0].leaf['kind']}: nothing was asked with it"
         raise Failure(message, "veyra audit list shows what is there")
     return iter(found), len(found)
 
