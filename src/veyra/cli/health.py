@@ -11,7 +11,7 @@ import click
 from veyra.cli import show
 from veyra.cli.asked import asked
 from veyra.cli.backends import Listed, listed
-from veyra.cli.failure import Failure
+from veyra.cli.failure import Failure, Misuse
 from veyra.cli.profile import profile_option
 from veyra.models.gate import Gate
 from veyra.models.registry import get_backend, list_backends
@@ -31,6 +31,7 @@ class Health:
 
 @click.command("health")
 @click.option("-b", "--backend", "names", multiple=True, metavar="NAME", help="Ask this one; may be given again.")
+@click.option("--all", "ask_all", is_flag=True, help="Ask every backend that is known.")
 @click.option(
     "--timeout",
     metavar="SECONDS",
@@ -42,7 +43,7 @@ class Health:
 @profile_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object for each backend and line.")
 @click.pass_context
-def command(ctx: click.Context, *, names: tuple[str, ...], timeout: float, as_json: bool) -> None:
+def command(ctx: click.Context, *, names: tuple[str, ...], ask_all: bool, timeout: float, as_json: bool) -> None:
     """Ask whether backends could serve a call now. It costs nothing and loads no model.
 
     Asked is the backend of VEYRA_BACKEND or of veyra.toml, or, where none is set, each one whose key or
@@ -54,7 +55,10 @@ def command(ctx: click.Context, *, names: tuple[str, ...], timeout: float, as_js
     Example:
       veyra health -b ollama
     """  # noqa: D301  (\b keeps the lines of the example)
-    gates = {name: get_backend(name, audit="off") for name in names or _usual()}
+    if ask_all and names:
+        message = "--all asks every backend, -b one of them"
+        raise Misuse(message, hint="give one of the two")
+    gates = {name: get_backend(name, audit="off") for name in (list_backends() if ask_all else names or _usual())}
     rows = asyncio.run(_ask_all(gates, timeout))
     if as_json:
         for row in rows:

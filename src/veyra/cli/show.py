@@ -125,6 +125,25 @@ def note(text: str) -> None:
     _err(f"veyra: {printable(text)}\n")
 
 
+def blank() -> None:
+    """End the line that the person at the terminal is on."""
+    _err("\n")
+
+
+def ask(prompt: str) -> str:
+    """Ask the person at the terminal for a line, which they can edit; where an answer goes elsewhere, on standard error.
+
+    Raises:
+        EOFError: there is no more.
+        KeyboardInterrupt: they gave it up.
+        UnicodeDecodeError: what was typed is not in the terminal's encoding.
+    """
+    if _is_terminal(sys.stdout):
+        return input(prompt)
+    _err(prompt)
+    return input()
+
+
 @contextmanager
 def progress(what: str) -> Iterator[Callable[[int, int], None] | None]:
     """Show how far a long work is, on one line of standard error that goes away; None where that is no terminal.
