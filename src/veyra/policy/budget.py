@@ -104,9 +104,10 @@ def _dollars(scope: str, value: object) -> Decimal:
         raise InvalidRequestError(msg)
     try:
         amount = Decimal(value)
-    except (InvalidOperation, ValueError):  # ValueError: more digits than Python turns into a number
+    except InvalidOperation:
         amount = Decimal("nan")
     if not amount.is_finite() or amount < 0 or abs(amount.adjusted()) > 20:
-        msg = f"Budget({scope}=...) is an amount of US dollars, 0 or more ('2.50', say), not {str(value)[:40]!r}"
+        written = value if isinstance(value, str) else str(amount)
+        msg = f"Budget({scope}=...) is an amount of US dollars, 0 or more ('2.50', say), not {written[:40]!r}"
         raise InvalidRequestError(msg)
     return amount
