@@ -139,6 +139,9 @@ def _read(data: object) -> Saved:
         msg = f"it is of version {data.get('version')!r}, and this Veyra reads version {VERSION}"
         raise _DamageError(msg)
     file = _value(_File, data, "$")
+    if not file.id:
+        msg = "$: the id is empty"
+        raise _DamageError(msg)
     messages = [_message(item, f"$.messages[{number}]") for number, item in enumerate(file.messages)]
     return Saved(file.id, file.system, tuple(messages))
 
