@@ -1,8 +1,8 @@
-"""What the log bears: a lone call, 512 callers, 10,000 calls at once, four processes; beside what the disk itself costs.
+"""What the log bears: a lone call, 512 callers (also on a signed log), 10,000 calls at once, four processes.
 
     python bench/audit_load.py [DIRECTORY]
 
-The log and the floors are measured in one run, in a directory of their own below DIRECTORY (else that for temporary
+Beside it what the disk itself costs. The log and the floors are measured in one run, in a directory of their own below DIRECTORY (else that for temporary
 files), in turns. Exits with 1 when a budget is exceeded. Where DIRECTORY is in memory, syncing costs nothing and the
 figures say little.
 """
@@ -22,8 +22,9 @@ from pathlib import Path
 from queue import SimpleQueue
 from statistics import median
 
-from veyra.audit import AuditLog, BodyPart
+from veyra.audit import AuditLog, BodyPart, keys
 from veyra.audit import log as log_module
+from veyra.audit.keys import SigningKey
 
 ROUNDS = 5
 LONE = 200
@@ -37,10 +38,16 @@ BODY = b'{"model":"m-1","messages":[{"role":"user","content":"' + b"what is the 
 BUDGETS = {
     "growth of a lone call beyond two fdatasync": 1e-3,
     "CPU of a record, 512 callers": 0.1e-3,
+    "CPU of a record, 512 callers, signed": 0.1e-3,
     "memory of a call among 10,000": 32_768.0,
     "shares of four processes, max/min": 3.0,
 }
-GOALS = {"records per fdatasync, 512 callers": 50.0, "records per second, 512 callers": 20_000.0}
+GOALS = {
+    "records per fdatasync, 512 callers": 50.0,
+    "records per fdatasync, 512 callers, signed": 50.0,
+    "records per second, 512 callers": 20_000.0,
+    "records per second, 512 callers, signed": 20_000.0,
+}
 
 
 async def call(log: AuditLog) -> None:
@@ -113,9 +120,12 @@ async def lone(directory: Path) -> dict[str, float]:
     return {name: median(spans[name] for spans in rounds) for name in acts}
 
 
-async def many(directory: Path, callers: int, calls: int) -> dict[str, float]:
+async def many(directory: Path, callers: int, calls: int, *, signed: bool = False) -> dict[str, float]:
     """Measure so many callers at once; the figures are of one record."""
-    log = AuditLog(directory / f"callers-{callers}")
+    key = directory / "keys" / "log.key"
+    if signed:
+        keys.write(key, SigningKey.generate("log.example/bench"))
+    log = AuditLog(directory / f"callers-{callers}", key=key if signed else None, heads=directory / "heads")
     await call(log)
     store = log_module._WRITERS[log].store  # noqa: SLF001  (nobody else wants to know how often it syncs)
     assert store is not None
@@ -181,7 +191,10 @@ def crowd(directory: Path) -> int:
 def measure(directory: Path) -> dict[str, float]:
     """Measure everything."""
     one = asyncio.run(lone(directory))
-    loaded = [asyncio.run(many(directory / str(number), CALLERS, 20)) for number in range(ROUNDS)]
+    loaded, signed = [], []
+    for number in range(ROUNDS):
+        loaded.append(asyncio.run(many(directory / f"plain-{number}", CALLERS, 20)))
+        signed.append(asyncio.run(many(directory / f"signed-{number}", CALLERS, 20, signed=True)))
     grown = subprocess.run(
         [sys.executable, __file__, "--crowd", directory], stdout=subprocess.PIPE, text=True, check=True
     )
@@ -193,11 +206,19 @@ def measure(directory: Path) -> dict[str, float]:
     print(f"calls of four processes         {', '.join(map(str, each))} in {SECONDS:.0f} s\n")
     return {
         "growth of a lone call beyond two fdatasync": one["call"] - one["off"] - 2 * one["disk"],
-        "CPU of a record, 512 callers": median(round_["cpu"] for round_ in loaded),
-        "records per fdatasync, 512 callers": median(round_["together"] for round_ in loaded),
-        "records per second, 512 callers": max(round_["rate"] for round_ in loaded),
+        **loads("512 callers", loaded),
+        **loads("512 callers, signed", signed),
         "memory of a call among 10,000": float(grown.stdout),
         "shares of four processes, max/min": max(each) / max(min(each), 1),
+    }
+
+
+def loads(what: str, rounds: list[dict[str, float]]) -> dict[str, float]:
+    """Return the figures of some rounds of `many`, each with its name."""
+    return {
+        f"CPU of a record, {what}": median(figures["cpu"] for figures in rounds),
+        f"records per fdatasync, {what}": median(figures["together"] for figures in rounds),
+        f"records per second, {what}": max(figures["rate"] for figures in rounds),
     }
 
 

@@ -49,6 +49,7 @@ def test_a_leaf_is_one_line_of_compact_ascii_json_with_its_keys_in_order() -> No
     [
         entry.session_open(pid=1, mode="strict"),
         entry.session_close(),
+        entry.heartbeat(),
         entry.recovered_session(session=SID, abandoned=2),
         entry.recovered_tail(file="quarantine/x", segment=0, offset=1, size=2, digest="00"),
         entry.intent(WHICH, attributes={}),
@@ -210,7 +211,7 @@ def test_what_the_log_would_not_write_is_not_read(leaf: bytes) -> None:
 
 def test_kinds_and_keys_of_later_versions_survive() -> None:
     """An unknown kind, and unknown keys after those that are known, are read and kept."""
-    leaf = parse(b'{"v":1,"kind":"heartbeat","id":"i","sid":"s","wseq":0,"new":[1]}')
+    leaf = parse(b'{"v":1,"kind":"access","id":"i","sid":"s","wseq":0,"new":[1]}')
     assert leaf["new"] == [1]
     known = seal(entry.session_close(), SID, 0).leaf
     assert parse(known[:-1] + b',"tenant":"t"}')["tenant"] == "t"

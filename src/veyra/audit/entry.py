@@ -48,6 +48,7 @@ ROLLED_BACK: Final = "rollback.accepted"
 GAP: Final = "gap"
 IMPORT: Final = "import"
 CHANGED: Final = "config.changed"
+HEARTBEAT: Final = "heartbeat"
 BLOCKED: Final = "call.blocked"
 HIT: Final = "cache.hit"
 
@@ -67,6 +68,7 @@ SHAPES: Final[Mapping[str, tuple[str, ...]]] = {
     GAP: (*_COMMON, "t", "tm", "since", "until", "intents", "outcomes", "reason"),
     IMPORT: (*_COMMON, "t", "tm", "of", "session", "entries", "origin", "size", "root"),
     CHANGED: (*_COMMON, "t", "tm", "of", "backend", "to"),
+    HEARTBEAT: (*_COMMON, "t", "tm"),
     BLOCKED: (*_COMMON, "call", "attempt", "t", "tm", "backend", "reason", "attributes"),
     HIT: (*_COMMON, "call", "attempt", "t", "tm", "backend", "of", "attributes"),
 }
@@ -197,6 +199,11 @@ def session_open(*, pid: int, mode: str, key: str | None = None) -> Draft:
 def session_close() -> Draft:
     """Draft the last entry of a session."""
     return Draft(CLOSE, new_id(), _times())
+
+
+def heartbeat() -> Draft:
+    """Draft the entry that says: the session lives, and had nothing else to record for some time."""
+    return Draft(HEARTBEAT, new_id(), _times())
 
 
 def recovered_session(*, session: str, abandoned: int) -> Draft:

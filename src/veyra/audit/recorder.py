@@ -6,6 +6,7 @@
    into the log; that is tried once a second (`spool.py`).
 4. Under `fail_open`, what cannot be written is counted, and a `gap` entry goes before the next one that can.
 5. A log that was damaged or altered is refused under every policy.
+6. While nothing else is recorded, a `heartbeat` is, once an hour; one that cannot be written is left out.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from __future__ import annotations
 import errno
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -26,6 +27,7 @@ from veyra.audit.entry import (
     Sealed,
     abandoned,
     gap,
+    heartbeat,
     imported_spool,
     recovered_session,
     session_close,
@@ -48,6 +50,7 @@ Result = Receipt | Exception
 
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 _RETRY_SECONDS: Final = 1.0
+HEARTBEAT_SECONDS: Final = 3_600.0
 
 
 @dataclass(slots=True)
@@ -63,11 +66,18 @@ class _Lost:
 class Recorder:
     """Writes entries of one process into the log in `directory`. Used by one thread at a time.
 
+    Args:
+        directory, places, manner: as for `AuditLog`.
+        clock: seconds that go on evenly, for what is due at some time.
+
     Attributes:
         failure: what stopped the last writing, None where nothing did.
     """
 
-    def __init__(self, directory: Path, places: Places, manner: Manner) -> None:
+    def __init__(
+        self, directory: Path, places: Places, manner: Manner, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._clock = clock
         self._directory = directory
         self._places = places
         self._manner = manner
@@ -76,6 +86,7 @@ class Recorder:
         self._store: Store | None = None
         self._spool: Spool | None = None
         self._retry_at = 0.0
+        self._beat_at = 0.0
         self._lost: _Lost | None = None
         self._unrecorded: set[str] = set()
         self.failure: Exception | None = None
@@ -115,6 +126,7 @@ class Recorder:
         """Write entries, durably; return by id where each stands, or why it does not."""
         results: dict[str, Result] = {}
         failure: Exception | None = None
+        self._beat_at = self._clock() + HEARTBEAT_SECONDS
         try:
             failure = self._record(drafts, results)
             if failure is not None and _is_full(failure):
@@ -313,7 +325,7 @@ class Recorder:
 
     def _wait_for_retry(self) -> None:
         """Raise what stopped the last try to write the log, until it is time for another."""
-        now = time.monotonic()
+        now = self._clock()
         if now < self._retry_at and isinstance(self.failure, OSError):
             raise self.failure
         self._retry_at = now + _RETRY_SECONDS
@@ -368,7 +380,7 @@ class Recorder:
                 assert self._manner.spool is not None
                 self._spool = Spool.begin(self._manner.spool, self._session.id)
                 self._ready = False
-                self._retry_at = time.monotonic() + _RETRY_SECONDS
+                self._retry_at = self._clock() + _RETRY_SECONDS
             written, durable, failure = self._spool.append([*doubtful, *sealed])
         except (OSError, AuditError) as error:
             failure = error
@@ -427,6 +439,16 @@ class Recorder:
                 self.drop()  # the next entry opens the log again, and is told why that is refused
             except (OSError, AuditError):
                 pass  # the entries are durable; it is tried again in a second
+
+    @property
+    def beat_due(self) -> float | None:
+        """Seconds until a heartbeat is due; None while the log is not open, or not in order."""
+        return max(self._beat_at - self._clock(), 0.0) if self.is_in_order else None
+
+    def beat(self) -> None:
+        """Record a heartbeat, if one is due."""
+        if self.beat_due == 0.0:
+            self.record([heartbeat()])
 
     def retry(self) -> None:
         """Take what is in the second place into the log, if it is time to try and can be done."""

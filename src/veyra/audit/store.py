@@ -334,6 +334,8 @@ class Store:
         """Go to the log's end through what others appended; raises as `append`."""
         while True:
             end = os.lseek(self._fd, 0, os.SEEK_END)
+            if end < self._offset:
+                self._refuse(f"segment {self._head.index} was cut: it ended at {self._offset}, and ends at {end}")
             scan = None if end == self._offset else self._take_in(end)
             if self._is_overtaken():
                 self._enter_next()

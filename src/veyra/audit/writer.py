@@ -163,6 +163,7 @@ class Writer:
                     self._serve([*self._kept, *batch])
                 elif not closing:
                     self._recorder.retry()
+                    self._recorder.beat()
                 if closing:
                     self._ended = True
                     self._recorder.finish()
@@ -204,10 +205,8 @@ class Writer:
 
     def _due(self) -> float | None:
         """Return the seconds until something is to be done without being asked, None where nothing is."""
-        due = self._save_due()
-        if self._kept or self._recorder.spooled:
-            return _RETRY_SECONDS if due is None else min(due, _RETRY_SECONDS)
-        return due
+        retry = _RETRY_SECONDS if self._kept or self._recorder.spooled else None
+        return min([due for due in (self._save_due(), self._recorder.beat_due, retry) if due is not None], default=None)
 
     def _save_due(self) -> float | None:
         """Return the seconds until a checkpoint is due, None where nothing waits for one."""
