@@ -58,6 +58,19 @@ def test_without_anything_there_are_defaults(project: Path) -> None:
     }
 
 
+def test_a_setting_that_is_not_there_is_told(write: Write) -> None:
+    """Asking for a setting or a table by a wrong name is an error with the nearest one."""
+    write("[backends.openai]\nmodel = 'm'\n")
+    settings = config.load()
+    assert (settings.value("backends.openai.model"), settings.value("backends.other.model")) == ("m", None)
+    assert settings.table("backends.openai") == {"model": "m"}
+    for ask in (settings.value, settings.setting, settings.table):
+        with pytest.raises(ConfigError, match=r"there is no setting 'client.rety"):
+            ask("client.rety.attempts")
+    with pytest.raises(ConfigError, match=r"did you mean 'audit\.mode'"):
+        settings.value("audit.mod")
+
+
 def test_a_profile_is_laid_over_key_by_key(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
     """A profile changes what it names and leaves the rest; a list is replaced."""
     write(

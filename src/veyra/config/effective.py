@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -14,6 +14,7 @@ from veyra.config.credentials import KeySource
 from veyra.config.keys import KEY_SOURCES, KEYS, Name, pattern, variable, written
 from veyra.config.kinds import Value
 from veyra.config.settings import Origin, Problem, Setting
+from veyra.errors import ConfigError, near
 
 
 class Config:
@@ -30,22 +31,22 @@ class Config:
         """Return what sets a setting, None where nothing does.
 
         Raises:
-            ConfigError: its variable holds something else; the message names the variable.
+            ConfigError: there is no such setting, or its variable holds something else; the message names it.
         """
-        return self._set(tuple(name.split(".")))
+        return self._set(_known(name, KEYS))
 
     def value(self, name: str) -> Value | None:
         """Return the value of a setting, else its default. Raises as `setting`."""
         setting = self.setting(name)
-        return KEYS[tuple(name.split("."))].default if setting is None else setting.value
+        return KEYS[pattern(tuple(name.split(".")))].default if setting is None else setting.value
 
     def table(self, name: str) -> dict[str, Any]:
         """Return what is set in a table (`"client.retry"`), by its keys: values of their kinds, no defaults.
 
         Raises as `setting`.
         """
-        above = tuple(name.split("."))
-        found = (self._set(key) for key in KEYS if key[:-1] == above)
+        above = _known(name, {key[:-1] for key in KEYS if len(key) > 1})
+        found = (self._set((*above, key[-1])) for key in KEYS if key[:-1] == pattern(above))
         return {setting.name[-1]: setting.value for setting in found if setting is not None}
 
     def settings(self) -> Iterator[Setting]:
@@ -147,6 +148,14 @@ class Config:
             what = 'goes with the other: on_failure = "spool" and spool = "DIRECTORY"'
             raise wrong.wrong(what)
         return manner
+
+
+def _known(name: str, names: Iterable[Name]) -> Name:
+    keys = tuple(name.split("."))
+    if pattern(keys) not in names:
+        msg = f"there is no setting {name!r}{near(name, map('.'.join, names))}"
+        raise ConfigError(msg)
+    return keys
 
 
 def _rank(name: Name) -> tuple[int, str, int]:

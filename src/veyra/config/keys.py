@@ -112,7 +112,7 @@ KEYS: Final[Mapping[Name, Key]] = {
         "client.limits.concurrency": Key(whole(1), "attempts at one target at a time"),
         "client.limits.requests_per_minute": Key(whole(1), "attempts at one target in any 60 seconds"),
         "client.limits.tokens_per_minute": Key(whole(1), "tokens of prompts and answers in any 60 seconds"),
-        "client.limits.max_wait": Key(_SECONDS, "seconds that an attempt waits for its turn at most", 60.0),
+        "client.limits.max_wait": Key(_SECONDS, "seconds that an attempt waits for its turn at most", 90.0),
         "client.limits.max_waiting": Key(whole(0), "attempts that wait at a time", 10_000),
         "client.limits.learn": Key(BOOLEAN, "follow what targets say of their limits", default=True),
         "client.budget.client": Key(DOLLARS, "what a client may spend as long as it lives"),

@@ -34,7 +34,7 @@ class AuditCommands(LazyGroup):
 def command() -> None:
     """Read and verify the log of calls.
 
-    The log is at VEYRA_AUDIT_DIR, or in the user's state directory. These commands never change an
+    The log is at VEYRA_AUDIT_DIR, where veyra.toml says, or in the user's state directory. These commands never change an
     entry; to search quickly they keep an index beside them, which may be removed at any time.
 
     \b
