@@ -18,8 +18,9 @@ class Limits:
             60 seconds or by a bucket that fills evenly sees no more than that, whenever it sees them.
         tokens_per_minute: tokens in any 60 seconds, of prompts and answers together: estimated before an attempt, and
             replaced by what the provider states after it.
-        max_wait: seconds that an attempt waits for its turn; it is refused at once where it would take longer. Where another
-            target may be asked (`Fallback.on` names `rate_limited`), a wait longer than `Retry.cap` is not waited for either.
+        max_wait: seconds that an attempt waits for its turn; it is refused at once where it would take longer. A limit that
+            is used up is free again after 60 to 70 seconds. Where another target may be asked (`Fallback.on` names
+            `rate_limited`), a wait longer than `Retry.cap` is not waited for either.
         max_waiting: attempts that wait at a time; a further one is refused.
         learn: follow what the target tells of its limits in the headers of its answers, and leave it alone when it refuses
             (429). A number given here goes before one that a header tells.
@@ -31,7 +32,7 @@ class Limits:
     concurrency: int | None = None
     requests_per_minute: int | None = None
     tokens_per_minute: int | None = None
-    max_wait: float = 60.0
+    max_wait: float = 90.0
     max_waiting: int = 10_000
     learn: bool = True
 
