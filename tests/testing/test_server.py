@@ -439,16 +439,19 @@ async def test_the_journal_is_bounded() -> None:
 
 
 def test_old_entries_make_room() -> None:
-    """The last ten thousand entries are kept, and what comes late for one that is gone is dropped."""
-    journal = Journal()
-    received = Received("GET", "/", {}, b"")
-    for _ in range(10_001):
-        journal.open(received, None)
+    """The last entries are kept, as many as may be, fewer of large ones; what comes late for one that is gone is dropped."""
+    told: list[Seen] = []
+    journal = Journal(told.append, entries=3, kept=100)
+    for size in (1, 2, 3, 4):
+        journal.open(Received("POST", "/", {}, bytes(size)), None)
     journal.note(1, status=200, ended="answered")
     journal.close(1)
-    journal.note(10_001, status=200, ended="answered")
-    assert (len(journal), journal()[0].number, journal()[-1].ended) == (10_000, 2, "answered")
-    assert journal()[0].ended is None
+    journal.note(4, status=200, ended="answered")
+    assert [(seen.number, seen.ended) for seen in journal()] == [(2, None), (3, None), (4, "answered")]
+    journal.open(Received("POST", "/", {}, bytes(94)), None)
+    assert [seen.number for seen in journal()] == [4, 5]
+    journal.close(5)
+    assert [(seen.number, seen.ended) for seen in told] == [(5, "left")]
 
 
 # ------------------------------------------------------------------------------------------------ contexts

@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncIterator
+from contextlib import suppress
 
 import pytest
 import pytest_asyncio
+from hypothesis import given
+from hypothesis import strategies as st
 
 import virtual
 from veyra.models.mock import MockBackend
@@ -46,6 +49,7 @@ async def said(server: FaultServer, *pieces: bytes) -> bytes:
 
 
 CLOSE = "connection: close"
+CHUNKED = f"POST {CHAT} HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n".encode()
 
 
 async def test_a_whole_answer_has_its_length(server: FaultServer) -> None:
@@ -224,6 +228,33 @@ async def test_a_slow_reader_holds_nobody_up(server: FaultServer) -> None:
     for _ in range(3):
         assert b"Hello there" in await said(server, post(ASKED, CHAT, CLOSE))
     slow.transport.abort()
+
+
+async def test_whoever_does_not_read_holds_no_end_up() -> None:
+    """The server ends although somebody does not take what was sent."""
+    async with FaultServer(MockBackend("word " * 100_000)) as server:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port, limit=1024)
+        writer.write(post(STREAMED, CHAT, "x-veyra-fault: endless"))
+        await reader.readuntil(b"word")
+    assert server.journal[0].ended == "left"
+    writer.transport.abort()
+
+
+@given(data=st.binary(max_size=300), begin=st.sampled_from([b"", b"GET / HTTP/1.1\r\n", post(ASKED)[:-9], CHUNKED]))
+def test_no_bytes_do_harm(data: bytes, begin: bytes) -> None:
+    """Whatever is sent, the connection comes to an end, and the server serves on."""
+
+    async def send() -> None:
+        async with FaultServer(MockBackend("Hello there")) as server:
+            reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+            writer.write(begin + data)
+            writer.write_eof()
+            with suppress(ConnectionResetError):
+                await reader.read()
+            writer.close()
+            assert b"Hello there" in await said(server, post(ASKED, CHAT, CLOSE))
+
+    asyncio.run(send())
 
 
 async def test_half_a_request_is_no_request(server: FaultServer) -> None:

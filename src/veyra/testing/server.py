@@ -19,6 +19,7 @@ from concurrent.futures import Future
 from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self, TypeAlias
+from weakref import WeakSet
 
 from veyra.errors import InvalidRequestError
 from veyra.models.base import BaseModelBackend
@@ -79,6 +80,7 @@ class FaultServer:
             now=now,
         )
         self._tasks: set[asyncio.Task[None]] = set()
+        self._connections: WeakSet[Connection] = WeakSet()
         self._refusing: socket.socket | None = None
         self._thread: _Thread | None = None
 
@@ -132,6 +134,8 @@ class FaultServer:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        for connection in self._connections:
+            connection.abort()  # also where the other end does not take what was sent
         await asyncio.sleep(0)  # the loop may end right after: it lets go of closed sockets in its next step
         if self._refusing is not None:
             self._refusing.close()
@@ -148,6 +152,7 @@ class FaultServer:
             self._thread.stop()
 
     def _accept(self, connection: Connection) -> None:
+        self._connections.add(connection)
         task = asyncio.get_running_loop().create_task(self._serve(connection))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

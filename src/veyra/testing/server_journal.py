@@ -2,7 +2,8 @@
 
 1. A value of a header that carries a key is masked, and so is the key wherever else it turns up: path, headers, body.
 2. An entry is there, with the status, before the first byte of its answer is sent, and how the answer ended before the last.
-3. The journal is bounded: the last `ENTRIES` are kept, and of a body the first `BODY_KEPT` bytes.
+3. The journal is bounded: the last `ENTRIES` are kept, fewer where their bodies are more than `KEPT` bytes together, and of each
+   body the first `BODY_KEPT`.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from veyra.types import Secret
 
 ENTRIES = 10_000
 BODY_KEPT = 1024 * 1024
+KEPT = 256 * 1024 * 1024
 MASK = "***"
 
 _SECRET = re.compile(r"authorization|cookie|(^|-)(api-?)?key$|token$|secret").search
@@ -84,12 +86,17 @@ class Journal:
 
     Args:
         told: called with each entry when its exchange has ended.
+        entries: how many are kept.
+        kept: how many bytes of bodies are kept, together.
     """
 
-    def __init__(self, told: Callable[[Seen], None] | None = None) -> None:
-        self._entries: deque[Seen] = deque(maxlen=ENTRIES)
+    def __init__(self, told: Callable[[Seen], None] | None = None, *, entries: int = ENTRIES, kept: int = KEPT) -> None:
+        self._most = entries
+        self._kept = kept
+        self._entries: deque[Seen] = deque()
         self._told = told
         self._count = 0
+        self._size = 0
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -111,6 +118,9 @@ class Journal:
             fault=fault,
         )
         self._entries.append(seen)
+        self._size += len(seen.body)
+        while len(self._entries) > self._most or self._size > self._kept:
+            self._size -= len(self._entries.popleft().body)
         return seen
 
     def note(self, number: int, *, status: int | None, ended: Ended | None) -> None:
