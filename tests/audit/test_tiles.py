@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 
 from audit.signing import lay_down, signed
-from veyra.audit import read_entries, tiles
+from veyra.audit import read_entries, segment, tiles, verify
+from veyra.audit.frame import HEADER_SIZE
 from veyra.audit.keys import SigningKey
 from veyra.audit.tree import leaf_hash
+from veyra.audit.walk import Walk
 from veyra.errors import AuditError
 
 KEY = SigningKey.generate("log.example/veyra")
@@ -100,3 +102,76 @@ def test_without_a_checkpoint_there_is_no_site(tmp_path: Path) -> None:
     with pytest.raises(AuditError, match="no checkpoint"):
         tiles.export(tmp_path, tmp_path / "site")
     assert not (tmp_path / "site").exists()
+
+
+# ------------------------------------------------------------------------------------- tiles that are there
+
+
+def _wrong(log: Path) -> set[str]:
+    report = verify(log, level="semantics")
+    assert {problem.code for problem in report.problems} <= {"tile"}
+    return {problem.file for problem in report.problems}
+
+
+def test_verifying_finds_a_changed_bit_in_any_tile(tmp_path: Path) -> None:
+    """The tiles beside a log are compared with its leaves, and the file that is not theirs is named."""
+    log = tmp_path / "log"
+    lay_down(log, 300, KEY)
+    tiles.export(log)
+    assert _wrong(log) == set()
+    for name, data in _files(log).items():
+        for at in (0, len(data) // 2, len(data) - 1):
+            (log / name).write_bytes(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
+            assert _wrong(log) == {name}
+        (log / name).write_bytes(data[:-1])
+        assert _wrong(log) == {name}
+        (log / name).write_bytes(data)
+    assert _wrong(log) == set()
+
+
+def test_verifying_finds_a_tile_that_is_none(tmp_path: Path) -> None:
+    """A tile of another log's, one over more entries than there are, and a file that is no tile are named."""
+    log = tmp_path / "log"
+    lay_down(log, 300, KEY)
+    tiles.export(log)
+    for name in ("tile/0/002", "tile/0/001.p/45", "tile/0/001.p/044", "tile/7/000.p/1", "tile/x"):
+        (log / name).parent.mkdir(parents=True, exist_ok=True)
+        (log / name).write_bytes(b"\0" * 32)
+        assert _wrong(log) == {name}
+        (log / name).unlink()
+
+
+def test_a_missing_or_an_older_tile_is_no_fault(tmp_path: Path) -> None:
+    """Tiles are derived: they may be missing, and a partial one may be from when the log was shorter."""
+    log = tmp_path / "log"
+    lay_down(log, 300, KEY)
+    tiles.export(log)
+    newest = log / "tile/0/001.p/44"
+    (newest.parent / "20").write_bytes(newest.read_bytes()[: 20 * 32])
+    (log / "tile/1/000.p/1").unlink()
+    assert _wrong(log) == set()
+
+
+# ----------------------------------------------------------------------------- leaves that a root answers for
+
+
+def test_a_leafs_crc_is_looked_at_where_no_checkpoint_is_over_it(tmp_path: Path) -> None:
+    """At the level tree a changed leaf is found, and named, before and behind the checkpoint's size."""
+    log = tmp_path / "log"
+    lay_down(log, 300, KEY)
+    path = segment.path(log, 0)
+    data = path.read_bytes()
+    offsets = [frame.offset for _, frame in Walk(log)]
+    point = log / "checkpoint"
+    kept = point.read_bytes()
+    for seq in (3, 200):
+        at = offsets[seq] + HEADER_SIZE + 20
+        path.write_bytes(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
+        for covered in (True, False):
+            if not covered:
+                point.unlink()
+            problems = verify(log, level="tree").problems
+            assert ("frame", seq) in {(problem.code, problem.seq) for problem in problems}
+            point.write_bytes(kept)
+    path.write_bytes(data)
+    assert verify(log, level="tree").ok

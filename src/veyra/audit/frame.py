@@ -29,7 +29,7 @@ VERSION: Final = 1
 _FIELDS = struct.Struct(">8sHHQIQII")
 _CRC = struct.Struct(">I")
 _BEGIN = struct.pack(">8sHH", MAGIC, VERSION, 0)
-_REST = struct.Struct(">QIQIII")
+_HEADER = struct.Struct(">12sQIQIII")
 _TRAILER = struct.Struct(">QI8s")
 HEADER_SIZE: Final = _FIELDS.size + _CRC.size
 OVERHEAD: Final = HEADER_SIZE + _TRAILER.size
@@ -89,31 +89,32 @@ def encode(seq: int, entry: Sealed) -> bytes:
     return b"".join((fields, _CRC.pack(check), entry.leaf, entry.blobs, _TRAILER.pack(size, check, END)))
 
 
-def skim(fd: int, start: int, end: int, seq: int) -> Iterator[tuple[list[int], list[bytes], int]]:
+def skim(fd: int, start: int, end: int, seq: int, proven: int = 0) -> Iterator[tuple[list[int], list[bytes], int]]:
     """Yield the frames from `start` on in runs: where each begins, its leaf, and where the run ends.
 
-    All but the bodies is checked, several times as quickly as by `Scan`.
+    All but the bodies is checked, several times as quickly as by `Scan`. The leaves before the sequence number `proven` are
+    not held against their CRCs: whoever asks so holds them against a root, which says more.
 
     It ends at the first bytes that are not plainly the next whole frame, or are one larger than a run: `Scan` tells then
     what there is.
     """
-    fields, begins = _REST.unpack_from, len(_BEGIN)
+    fields = _HEADER.unpack_from
     trailer, trailing = _TRAILER.pack, _TRAILER.size
     while start < end:
         data = _pread(fd, start, min(_CHUNK, end - start))
         at, offsets, leaves = 0, list[int](), list[bytes]()
         try:
             while True:
-                number, leaf_size, blobs_size, leaf_crc, _, check = fields(data, at + begins)
+                begin, number, leaf_size, blobs_size, leaf_crc, _, check = fields(data, at)
                 body = at + HEADER_SIZE
                 leaf = data[body : body + leaf_size]
                 stop = body + leaf_size + blobs_size + trailing
                 if (
                     number != seq
-                    or crc32(leaf) != leaf_crc
+                    or begin != _BEGIN
+                    or (seq >= proven and crc32(leaf) != leaf_crc)
                     or crc32(data[at : at + _FIELDS.size]) != check
                     or data[stop - trailing : stop] != trailer(stop - at, check, END)
-                    or not data.startswith(_BEGIN, at)
                     or not 0 < leaf_size <= MAX_LEAF
                 ):
                     break

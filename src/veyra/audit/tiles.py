@@ -3,7 +3,7 @@
 They are derived from the segments, the same bytes each time, and hold no body. They are written on demand and not with
 each checkpoint: nothing in the log reads them, and a tile that is not full is another file each second, which would
 cost a call more than its own entry does. A site that was written before is brought up to date; files that stay the
-same are not touched.
+same are not touched. Verifying a log compares the tiles that it finds there.
 
 The site goes up to the checkpoint, not to the log's end. The checkpoint is written last, so whoever finds it finds its
 tiles.
@@ -12,15 +12,16 @@ tiles.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from veyra.audit import checkpoint, proof
 from veyra.audit.checkpoint import Checkpoint
 from veyra.audit.files import make_folder, put
 from veyra.audit.tree import Tree, leaf_hash
+from veyra.audit.walk import Walk
 from veyra.errors import AuditCorruptError
 
 WIDTH: Final = 256
@@ -60,59 +61,105 @@ def place(number: int) -> str:
     return text
 
 
-def _write(folder: Path, leaves: Iterator[bytes], progress: Callable[[int], None]) -> bytes:
-    """Write the tiles over these leaves; return the root over them."""
+def disagreements(directory: Path) -> Iterator[tuple[str, str]]:
+    """Yield what is wrong with the tiles of the log in `directory`: a file, as it is named in there, and what it is not.
+
+    A tile that is missing is no fault: it can be made. Only what is there when it is called is looked at, so that nothing is
+    wrong because others write meanwhile. Nothing where there are no tiles.
+    """
+    folder = directory / FOLDER
+    found = {path for path in folder.rglob("*") if path.is_file()}
+    if not found:
+        return
+    for tile in _tiles(leaf for _, run in Walk(directory).runs() for leaf in run.leaves):
+        full = folder / tile.folder / place(tile.number)
+        for path in [full, *sorted(full.with_name(f"{full.name}.p").glob("*"))]:
+            if path in found:
+                found.remove(path)
+                if not _agrees(path, tile, is_partial=path is not full):
+                    yield path.relative_to(directory).as_posix(), "it is not the tile over these entries"
+    for path in sorted(found):
+        if path.exists():
+            yield path.relative_to(directory).as_posix(), "it is no tile over the entries that are there"
+
+
+class _Tile(NamedTuple):
+    """A tile: its level's folder, its number there, and what is in it, one item for each hash or entry."""
+
+    folder: str
+    number: int
+    items: list[bytes]
+
+
+def _agrees(path: Path, tile: _Tile, *, is_partial: bool) -> bool:
+    width = int(path.name) if is_partial and path.name.isdecimal() else WIDTH
+    if width > len(tile.items) or (is_partial and path.name != str(width)):
+        return False
+    try:
+        return path.read_bytes() == b"".join(tile.items[:width])
+    except FileNotFoundError:  # a partial tile goes when the full one comes
+        return True
+
+
+def _tiles(leaves: Iterable[bytes]) -> Iterator[_Tile]:
+    """Yield the tiles over these leaves: each as it becomes full, and the partial ones at the end."""
     levels: list[_Level] = []
-    tree, number = Tree(), 0
-    while bundle := list(islice(leaves, WIDTH)):
-        entries = b"".join(len(leaf).to_bytes(2) + leaf for leaf in bundle)
-        _put_tile(folder / "entries", number, len(bundle), entries)
-        for digest in map(leaf_hash, bundle):
-            tree.append(digest)
-            _grow(folder, levels, digest)
+    rest = iter(leaves)
+    number = 0
+    while bundle := list(islice(rest, WIDTH)):
+        yield _Tile("entries", number, [len(leaf).to_bytes(2) + leaf for leaf in bundle])
         number += 1
-        progress(tree.size)
+        for leaf in bundle:
+            up: bytes | None = leaf_hash(leaf)
+            height = 0
+            while up is not None:
+                if height == len(levels):
+                    levels.append(_Level(str(height)))
+                level = levels[height]
+                full, up = level.add(up)
+                if full is not None:
+                    yield full
+                height += 1
     for level in levels:
-        level.flush()
-    return tree.root()
-
-
-def _grow(folder: Path, levels: list[_Level], digest: bytes) -> None:
-    """Add a leaf hash, and the root of each tile that becomes full to the level above."""
-    height = 0
-    up: bytes | None = digest
-    while up is not None:
-        if height == len(levels):
-            levels.append(_Level(folder / str(height)))
-        up = levels[height].add(up)
-        height += 1
+        if level.hashes:
+            yield _Tile(level.folder, level.number, level.hashes)
 
 
 class _Level:
     """The open tile of one level: its number, and the hashes in it."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._number = 0
-        self._hashes: list[bytes] = []
+    def __init__(self, folder: str) -> None:
+        self.folder = folder
+        self.number = 0
+        self.hashes: list[bytes] = []
 
-    def add(self, digest: bytes) -> bytes | None:
-        """Add a hash; write the tile when it is full, and return its root then."""
-        self._hashes.append(digest)
-        if len(self._hashes) < WIDTH:
-            return None
-        tile = Tree()
-        for item in self._hashes:
-            tile.append(item)
-        self.flush()
-        self._hashes.clear()
-        self._number += 1
-        return tile.root()
+    def add(self, digest: bytes) -> tuple[_Tile | None, bytes | None]:
+        """Add a hash; return the tile and its root where that makes it full."""
+        self.hashes.append(digest)
+        if len(self.hashes) < WIDTH:
+            return None, None
+        full = _Tile(self.folder, self.number, self.hashes)
+        tree = Tree()
+        tree.extend(self.hashes)
+        self.hashes = []
+        self.number += 1
+        return full, tree.root()
 
-    def flush(self) -> None:
-        """Write the tile as it is; an empty one is no file."""
-        if self._hashes:
-            _put_tile(self._folder, self._number, len(self._hashes), b"".join(self._hashes))
+
+def _write(folder: Path, leaves: Iterator[bytes], progress: Callable[[int], None]) -> bytes:
+    """Write the tiles over these leaves; return the root over them."""
+    tree = Tree()
+
+    def counted() -> Iterator[bytes]:
+        for leaf in leaves:
+            tree.append(leaf_hash(leaf))
+            yield leaf
+
+    for tile in _tiles(counted()):
+        _put_tile(folder / tile.folder, tile.number, len(tile.items), b"".join(tile.items))
+        if tile.folder == "entries":
+            progress(tree.size)
+    return tree.root()
 
 
 def _put_tile(folder: Path, number: int, width: int, data: bytes) -> None:

@@ -3,12 +3,13 @@
 What is checked, level by level (each but quick includes those before it):
 
     quick       as semantics, but only what came since the last verification (`since`)
-    tree        every segment, and every frame but for the bodies in it, is whole (lengths, CRCs, sequence numbers); the
-                leaves give the root that the checkpoint states, and the hashes that each segment begins with
+    tree        every segment, and every frame but for the bodies in it, is whole (lengths, sequence numbers, the CRC of its
+                header; that of its leaf where no checkpoint is over it); the leaves give the root that the checkpoint
+                states, and the hashes that each segment begins with
     semantics   every leaf is well-formed; the running numbers of each session have no gap and no repeat; no outcome
-                without its intent before it, and at most one for each; the search index, where there is one, says what
-                the leaves say
-    bodies      every body is whole (CRC) and what its leaf commits to
+                without its intent before it, and at most one for each; the search index and the tiles, where there are
+                any, say what the leaves say
+    bodies      every leaf agrees with its CRC, every body is whole (CRC) and what its leaf commits to
     anchors     there is something outside the directory to compare with, so that a tail that was cut would show
 
 What was kept elsewhere (`anchors.Anchors`) is compared with at every level, and the checkpoint's signature verified.
@@ -21,13 +22,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from hashlib import sha256
 from hmac import compare_digest
 from os import PathLike
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias
 
-from veyra.audit import checkpoint, index, saved, segment
+from veyra.audit import checkpoint, index, saved, segment, tiles
 from veyra.audit.anchors import NOTHING, Anchors, Comparison
 from veyra.audit.checkpoint import Checkpoint
 from veyra.audit.coding import unpack
@@ -58,7 +60,7 @@ class Problem:
 
     Attributes:
         code: `frame`, `segment`, `checkpoint`, `tree`, `leaf`, `session`, `pairing`, `body`, `key`, `signature`,
-            `anchor`, `index` or `since`.
+            `anchor`, `index`, `tile` or `since`.
         message: what is wrong, in a sentence without a full stop.
         file: within the log's directory; empty for a log in memory.
         offset: in bytes, None where the whole file is meant.
@@ -143,8 +145,9 @@ def verify(
     path = Path(directory)
     try:
         report = _verify(path, level, anchors, since, progress)
-        # A reader may come upon a torn tail just as it is set aside. What is really wrong is wrong twice.
-        return report if report.ok else _verify(path, level, anchors, since, progress)
+        # A reader may come upon a torn tail just as it is set aside. What is really wrong is wrong twice, and the second
+        # time each leaf is held against its CRC, too, which names the one that a root only says is there.
+        return report if report.ok else _verify(path, level, anchors, since, progress, by_root=False)
     except OSError as error:
         msg = f"the audit log at {path} cannot be read: {error.strerror or error}"
         raise AuditError(msg) from error
@@ -159,10 +162,19 @@ def verify_memory(origin: str, entries: Sequence[tuple[bytes, bytes]]) -> Report
     return check.report(None, 0)
 
 
-def _verify(path: Path, level: Level, anchors: Anchors, since: Verified | None, progress: Progress | None) -> Report:
+def _verify(
+    path: Path,
+    level: Level,
+    anchors: Anchors,
+    since: Verified | None,
+    progress: Progress | None,
+    *,
+    by_root: bool = True,
+) -> Report:
     check = _Check(level, anchors, since)
     known = _checkpoint(path, check)  # read first: the segments can then only be ahead of it
-    walk = Walk(path, blobs=check.with_bodies, at=None if since is None else since.last)
+    proven = known.size if by_root and known is not None else 0
+    walk = Walk(path, blobs=check.with_bodies, at=None if since is None else since.last, proven=proven)
     if not walk.heads and walk.unread is None and known is None and not check.is_wrong:
         msg = f"there is no audit log at {path}"
         raise AuditError(msg)
@@ -171,6 +183,7 @@ def _verify(path: Path, level: Level, anchors: Anchors, since: Verified | None, 
         check.end(walk.fault, path)
         if level != "tree" and not check.is_wrong:
             check.index(path)
+            check.tiles(path)
     return check.report(known, len(walk.heads))
 
 
@@ -214,6 +227,12 @@ def _checkpoint(path: Path, check: _Check) -> Checkpoint | None:
 
 def _name(directory: Path, file: Path) -> str:
     return file.relative_to(directory).as_posix()
+
+
+@lru_cache(maxsize=4)
+def _number(file: str) -> int:
+    """Return the number of the segment that is named; 0 for a log in memory."""
+    return segment.number(Path(file)) if file else 0
 
 
 class _Check:
@@ -284,7 +303,7 @@ class _Check:
         """Check one entry with its bodies."""
         if self._was_verified(frame.seq, frame.leaf, file):
             return
-        self._last = Place(segment.number(Path(file)) if file else 0, frame.offset, frame.seq), frame.leaf
+        self._last = Place(_number(file), frame.offset, frame.seq), frame.leaf
         try:
             leaf = parse(frame.leaf)
         except ValueError as error:
@@ -322,7 +341,7 @@ class _Check:
         """Check what leaves say of their places and pairs."""
         if not leaves:
             return
-        self._last = Place(segment.number(Path(file)), offsets[-1], first + len(leaves) - 1), leaves[-1]
+        self._last = Place(_number(file), offsets[-1], first + len(leaves) - 1), leaves[-1]
         if self._level == "tree":
             return
         for number, leaf in enumerate(leaves):
@@ -371,6 +390,13 @@ class _Check:
                     return
         except OSError as error:
             self._notices.append(f"index.db: {error}")
+
+    def tiles(self, path: Path) -> None:
+        """Check that the tiles, where there are any, are those over the leaves."""
+        for file, message in tiles.disagreements(path):
+            self.problem("tile", f"{message}; `veyra audit export --tiles` makes it anew", file)
+            if self.is_full:
+                return
 
     def report(self, known: Checkpoint | None, segments: int) -> Report:
         """Sum up."""

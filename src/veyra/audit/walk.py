@@ -60,14 +60,18 @@ class Walk:
         blobs: read and check the bodies too.
         at: begin at this frame, found by an earlier walk, and read nothing before it. Where the log is no longer the
             one of that walk, the frames are others, or there are none.
+        proven: as in `frame.skim`; counts for `runs` alone.
 
     Attributes:
         heads: the segments with a readable head: file, head, and where the first frame begins.
         unread: the first segment whose head cannot be read, if any; its seq is that of the segment before.
     """
 
-    def __init__(self, directory: Path, start: int = 0, *, blobs: bool = False, at: Place | None = None) -> None:
+    def __init__(
+        self, directory: Path, start: int = 0, *, blobs: bool = False, at: Place | None = None, proven: int = 0
+    ) -> None:
         self._start = start
+        self._proven = proven
         self._at = at
         self._blobs = blobs
         self._files = segment.listed(directory)
@@ -121,7 +125,7 @@ class Walk:
         with segment.opened(file) as fd:
             seq, offset, size = first, begin, os.fstat(fd).st_size
             while limit is None or seq < limit:
-                for offsets, leaves, end in skim(fd, offset, size, seq):
+                for offsets, leaves, end in skim(fd, offset, size, seq, self._proven):
                     offset = end
                     count = len(leaves) if limit is None else min(len(leaves), limit - seq)
                     self._reached = seq + count
