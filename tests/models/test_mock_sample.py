@@ -93,6 +93,12 @@ def test_the_value_is_small() -> None:
     assert len(value["several"]) == 3
 
 
+def test_null_is_the_last_choice() -> None:
+    """Where a value or nothing may stand, a value does."""
+    assert "null" not in {sample(int | None, seed=str(seed)) for seed in range(20)}
+    assert {sample(Literal["a", "b"] | None, seed=str(seed)) for seed in range(20)} == {'"a"', '"b"'}
+
+
 _NAMES = st.sampled_from(["a", "b", "c"])
 _LEAVES = st.one_of(
     st.just({"type": "null"}),

@@ -9,7 +9,14 @@ import sys
 
 import pytest
 
+from veyra import MockBackend
+from veyra.models.registry import make_backend
+from veyra.models.wire import WireBackend
+from veyra.testing.server import FaultServer
+from veyra.transport.tape import TapedTransport
+
 pytest_plugins = ("pytester",)
+pytestmark = pytest.mark.timeout(60)  # several runs of pytest in one test, each a process
 
 CLIENTS = """
 import asyncio, contextlib, socket, threading
@@ -82,7 +89,7 @@ PORT = SERVER.port
 
 
 def _run(pytester: pytest.Pytester, *arguments: str) -> pytest.RunResult:
-    return pytester.runpytest_subprocess("-p", "no:cacheprovider", *arguments, timeout=15)
+    return pytester.runpytest_subprocess("-p", "no:cacheprovider", *arguments, timeout=30)
 
 
 @pytest.fixture(autouse=True)
@@ -142,14 +149,17 @@ def test_loopback_is_a_host_where_the_network_is_blocked(pytester: pytest.Pytest
                 socket.getaddrinfo("nobody.invalid", 80)
 
         def test_looking_back():
-            for look in (socket.gethostbyaddr, lambda host: socket.getnameinfo((host, 1), 0)):
+            for number, look in enumerate((socket.gethostbyaddr, lambda host: socket.getnameinfo((host, 1), 0))):
                 with pytest.raises(OSError):
-                    look("192.0.2.9")
+                    look(f"192.0.2.{number}")
     """)
     result = _run(pytester)
     result.assert_outcomes(passed=2, failed=2)
     result.stdout.fnmatch_lines(
-        ["*::test_tcp tried to reach 127.0.0.1:*", "*::test_looking_back tried to reach 192.0.2.9,*"]
+        [
+            "*::test_tcp tried to reach 127.0.0.1:*",
+            *(f"*::test_looking_back tried to reach 192.0.2.{n},*" for n in (0, 1)),
+        ]
     )
 
 
@@ -419,8 +429,27 @@ def test_a_tape_is_recorded_and_played(pytester: pytest.Pytester) -> None:
     _run(pytester).assert_outcomes(passed=3)
 
 
-def test_a_tape_that_does_not_fit_fails_the_test(pytester: pytest.Pytester) -> None:
-    """A request that is not on the tape, a recording that is not played, and a tape that is not there are told."""
+async def test_a_tape_that_does_not_fit_fails_the_test(pytester: pytest.Pytester) -> None:
+    """A recording that is not played fails its test, and so does a request that is not on the tape."""
+    path = pytester.path / "shared.jsonl"
+    async with FaultServer(MockBackend("Hello")) as server:
+        asked = {"api": "chat", "model": "m", "transport": TapedTransport(path, mode="record")}
+        async with make_backend("openai", base_url=server.openai_url, api_key="k", **asked) as backend:
+            assert isinstance(backend, WireBackend)
+            for prompt in ("a", "b"):
+                await backend.generate(prompt)
+    test = pytester.makepyfile(TAPED.format(more="", prompts="'a'", count=1))
+    unplayed = _run(pytester, "-k", "named")
+    unplayed.assert_outcomes(passed=1, errors=1)
+    unplayed.stdout.fnmatch_lines(["*1 of 2 recordings were not played: *"])
+    test.write_text(TAPED.format(more="", prompts="'a', 'c'", count=2))
+    missed = _run(pytester, "-k", "named")
+    missed.assert_outcomes(failed=1)
+    missed.stdout.fnmatch_lines(["*no recording answers this*", '*recorded "?", asked "c"*'])
+
+
+def test_a_tape_that_is_not_there_is_told(pytester: pytest.Pytester) -> None:
+    """Where nothing was recorded the test does not run, and says how to record."""
     pytester.makepyfile(test_t=TAPED.format(more="", prompts="'a'", count=1))
     result = _run(pytester)
     result.assert_outcomes(errors=3)

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from dataclasses import replace
-from email.utils import formatdate
 
 from veyra.models.endpoints import Endpoint
 from veyra.models.gate import Attempt
@@ -79,7 +77,4 @@ def _sent(events: Sequence[Event], fault: Fault, request: Request) -> Step:
     head = encoder.head()
     chunks = [encoder.write(event) for event in events]
     form = Wording(server, request_id=stamp.request_id, encoder=encoder, streamed=request.stream)
-    step = apply(fault, Answer(status=head.status, headers=head.headers, chunks=chunks), form, now=stamp.created)
-    if isinstance(step, Answer):
-        return replace(step, headers={**step.headers, "date": formatdate(stamp.created, usegmt=True)})
-    return step
+    return apply(fault, Answer(status=head.status, headers=head.headers, chunks=chunks), form, now=stamp.created)
