@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
+from msgspec import Meta
 
 import corpus
 from loopback import Loopback
@@ -139,6 +140,22 @@ async def test_answers_of_a_type_are_decoded_again(model: str, text: str) -> Non
     await call(log, "chat", Asked(step=whole("chat", said), stream=False), model=model, output=City)
     found = await decoded(log)
     assert found[0].attempt.row.status == ("ok" if "Bonn" in text else "error")
+    assert told(found) == []
+
+
+@dataclass
+class Crowd:
+    size: Annotated[int, Meta(ge=10)]
+
+
+@pytest.mark.parametrize("size", [9, 10])
+async def test_whether_an_answer_fits_its_type_is_no_difference(size: int) -> None:
+    """A type may say more than its schema on record; what it refused, and the schema does not, is no difference."""
+    log = AuditLog.memory()
+    said = replace(HELLO, texts=(f'{{"size": {size}}}',))
+    await call(log, "chat", Asked(step=whole("chat", said), stream=False), output=Crowd)
+    found = await decoded(log)
+    assert found[0].attempt.row.error == (None if size == 10 else "output_mismatch")
     assert told(found) == []
 
 

@@ -113,7 +113,7 @@ async def test_equal_requests_are_answered_in_their_order_and_each_once() -> Non
 
 async def test_a_miss_names_the_fields_in_which_the_nearest_differs() -> None:
     """A miss names the nearest recording and each field that differs, with both values."""
-    far = recording({"model": "z", "messages": []}, b"")
+    far = recording({"model": "m", "messages": [{"role": "user", "content": "Hello!"}], "a": 1, "b": 2, "c": 3}, b"")
     near = recording({"model": "m", "messages": [{"role": "user", "content": "Hello"}], "top_p": 1}, b"")
     now = {"model": "m", "messages": [{"role": "user", "content": "Hello!"}], "seed": 7}
     assert await missed(Tape((far, near)), asked(now)) == [
@@ -318,6 +318,16 @@ def test_the_file_keeps_every_byte(recordings: tuple[Recording, ...]) -> None:
     written = tape_format.write(recordings)
     assert tape_format.read(written) == recordings
     assert written.count(b"\n") == len(recordings) + 1
+
+
+@pytest.mark.parametrize(
+    "body", [b'{\n "a": 1\n}', b'{"a":1}\r', b" 1", b"[1]\n", b'"\xe2\x80\xa8"', b'"\xff"', b"NaN", b'"\\ud800"']
+)
+def test_json_that_is_no_line_is_kept_byte_for_byte(body: bytes) -> None:
+    """JSON with line breaks or spaces around it, and what only looks like JSON, is kept as it was sent."""
+    kept = tape_format.write([recording(body)])
+    assert kept.count(b"\n") == 2
+    assert tape_format.read(kept)[0].body == body
 
 
 def test_the_file_is_for_people() -> None:
