@@ -24,7 +24,7 @@ class Commands(LazyGroup):
 
     homes: ClassVar = {
         "generate": ("veyra.cli.generate", "Ask a model and print its answer."),
-        "chat": ("veyra.cli.chat", "Talk with a model: each prompt is asked with all that was said before."),
+        "chat": ("veyra.cli.chat", "Talk with a model, one prompt after the other."),
         "backends": ("veyra.cli.backends", "List the backends: where they are, and whether their key is set."),
         "health": ("veyra.cli.health", "Ask whether backends could serve a call now; costs nothing."),
         "models": ("veyra.cli.models", "List the models of a backend, and what they can."),
