@@ -101,26 +101,24 @@ def _asyncio(pytester: pytest.Pytester) -> None:
 # ------------------------------------------------------------------------------------------------ the guard
 
 
-@pytest.mark.parametrize("where", [(), ("-n", "2")], ids=["here", "xdist"])
-def test_no_library_reaches_a_host(pytester: pytest.Pytester, where: tuple[str, ...]) -> None:
+def test_no_library_reaches_a_host(pytester: pytest.Pytester) -> None:
     """Each way to a host, by name and by address, fails its test and names both, also where its error is swallowed."""
     hosts = ["api.example", "192.0.2.1"]
     failing = "contextlib.suppress(Exception)"
     pytester.makepyfile(CLIENTS.format(network="blocked", hosts=hosts, more="PORT = 443", failing=failing))
-    result = _run(pytester, *where)
+    result = _run(pytester, "-n", "2")
     result.assert_outcomes(failed=len(TESTS) * len(hosts))
     output = result.stdout.str()
     for host, test in itertools.product(hosts, TESTS):
         assert f"::{test}[{host}] tried to reach {host}:443, and the network is blocked in this test" in output
 
 
-@pytest.mark.parametrize("where", [(), ("-n", "2")], ids=["here", "xdist"])
-def test_loopback_is_let_through_where_it_is_asked_for(pytester: pytest.Pytester, where: tuple[str, ...]) -> None:
+def test_loopback_is_let_through_where_it_is_asked_for(pytester: pytest.Pytester) -> None:
     """With `network="loopback"` each of the same ways reaches a server on this machine, by name and by address."""
     hosts = ["localhost", "127.0.0.1"]
     failing = "contextlib.nullcontext()"
     pytester.makepyfile(CLIENTS.format(network="loopback", hosts=hosts, more=LISTENING, failing=failing))
-    _run(pytester, *where).assert_outcomes(passed=len(TESTS) * len(hosts))
+    _run(pytester, "-n", "2").assert_outcomes(passed=len(TESTS) * len(hosts))
 
 
 def test_loopback_is_a_host_where_the_network_is_blocked(pytester: pytest.Pytester) -> None:
@@ -380,7 +378,7 @@ def test_after():
 """
 
 
-@pytest.mark.parametrize("where", [(), ("-n", "2"), ("--random-order",)], ids=["here", "xdist", "random"])
+@pytest.mark.parametrize("where", [("-n", "2"), ("--random-order",)], ids=["xdist", "random"])
 def test_the_fixtures_give_what_they_promise(pytester: pytest.Pytester, where: tuple[str, ...]) -> None:
     """The mock, the server and the log are there for each test anew, in any order, process and kind of test."""
     pytester.makepyfile(FIXTURES)
