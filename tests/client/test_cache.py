@@ -22,7 +22,7 @@ import virtual
 from client.asked import Scripted
 from veyra import AuditLog, Breaker, Cache, Client, Fallback, Message, MockBackend, Retry
 from veyra.client.fingerprint import fingerprint
-from veyra.client.observe import Observation
+from veyra.client.observe import CallEnded, Observation
 from veyra.client.shelf import DiskShelf, MemoryShelf
 from veyra.errors import (
     AuditUnavailableError,
@@ -207,6 +207,29 @@ async def test_observers_are_told_of_the_call_and_of_no_attempt() -> None:
     assert seen[-1].response is answer  # type: ignore[union-attr]
 
 
+async def test_a_call_ends_once_for_its_observers() -> None:
+    """A reader that leaves a replayed answer, or a caller that leaves while an answer is put away, is told nothing of."""
+    seen: list[Observation] = []
+
+    class Slow(MemoryShelf):
+        async def put(self, key: str, data: bytes) -> None:
+            await super().put(key, data)
+            await asyncio.sleep(60)
+
+    client = Client(Counting(), audit="memory", cache=Cache(Slow(9)), observers=[seen.append])
+    task = asyncio.create_task(client.generate("Hello"))
+    while not seen or type(seen[-1]).__name__ != "CallEnded":
+        await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    async with client.stream("Hello") as reply:
+        async for _ in reply:
+            break
+    ends = [event for event in seen if isinstance(event, CallEnded)]
+    assert [end.response is not None and end.error is None for end in ends] == [True, True]
+
+
 def test_calls_at_the_same_time_each_ask() -> None:
     """Nobody waits for another's answer (rule 5)."""
 
@@ -270,6 +293,19 @@ async def test_an_answer_that_was_not_accepted_is_not_kept() -> None:
     for _ in range(2):
         assert (await client.generate("Hello")).warnings[-1].code == "not_accepted"
     assert not (await client.generate("Hello")).cached
+
+
+async def test_a_kept_answer_is_accepted_like_another() -> None:
+    """One that was streamed, or kept for a client that takes anything, is asked for anew where it is turned down."""
+    backend, cache = Counting(), Cache.memory()
+    picky = Fallback((), accept=lambda response: response.content != "answer 1")
+    client = Client(backend, fallback=picky, audit="memory", cache=cache)
+    async with client.stream("Hello") as reply:
+        async for _ in reply:
+            pass
+    assert reply.response.content == "answer 1"
+    assert [(await client.generate("Hello")).content for _ in range(2)] == ["answer 2", "answer 2"]
+    assert backend.asked == 2
 
 
 async def test_text_that_no_shelf_takes_is_not_kept(cache: Cache) -> None:

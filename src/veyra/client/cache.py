@@ -7,7 +7,7 @@ The rules:
 2. Kept is what was answered whole and well: nothing that failed, was cut (by the token limit, too), withheld or paused, did not fit
    `output`, or was not accepted (`Fallback.accept`).
 3. A hit is on record before it is handed on, and names the outcome of the answer it repeats. An answer that is on no record
-   is no hit for a call that is to be recorded.
+   is no hit for a call that is to be recorded; nor is one that `Fallback.accept` turns down, where it is asked.
 4. A hit asks nobody: it makes no attempt, waits for no limit, costs nothing and uses no tokens.
 5. Calls that run at the same time do not wait for one another: each that finds nothing asks. What one would save, another's
    slowness, failure or cancellation would cost.

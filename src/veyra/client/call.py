@@ -25,7 +25,7 @@ from typing import Any, Generic, NoReturn, TypeVar, cast
 
 from veyra.audit.entry import new_id
 from veyra.client import forecast
-from veyra.client.cache import Cache
+from veyra.client.cache import Cache, Hit
 from veyra.client.fingerprint import fingerprint
 from veyra.client.ledger import NOBODY, Ledger, Payer
 from veyra.client.observe import (
@@ -245,7 +245,7 @@ class Call(Generic[T, R]):
         asked = self._question.request(station)
         self._key = fingerprint(asked, station.backend, station.name)
         hit = None if self._key is None else await cache.find(self._key, asked)
-        if hit is None or (station.log is not None and hit.outcome is None):
+        if hit is None or not self._fits(hit):
             return None
         latency = (asyncio.get_running_loop().time() - began) * 1000.0
         receipt = None
@@ -266,6 +266,13 @@ class Call(Generic[T, R]):
         answer = replace(hit.response, latency_ms=latency, receipt=receipt, attempts=self._earlier)
         self._over(response=answer)
         return cast("R", answer)  # a request for vectors gets vectors
+
+    def _fits(self, hit: Hit) -> bool:
+        """Tell whether a hit will do: on record where the call is to be, and accepted where whole answers have to be."""
+        if self._station.log is not None and hit.outcome is None:
+            return False
+        accept = None if self._question.stream else self._rules.fallback.accept
+        return accept is None or not isinstance(hit.response, ModelResponse) or accept(hit.response)
 
     async def _keep(self, response: R) -> None:
         """Leave an answer to the cache, unless it was turned down."""
