@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, Final, Literal, NamedTuple, TypeAlias, Unpack, get_args
 
@@ -80,11 +80,12 @@ async def run_tools(
         VeyraError: as `generate` of who is asked.
     """
     check_asker(client, "a run of tools")
-    _check(max_steps, max_cost, max_parallel, on_error, options)
+    _check(max_steps=max_steps, max_parallel=max_parallel, on_error=on_error, options=options)
+    most = _dollars(max_cost)
     toolbox = Toolbox(functions, client.log, max_parallel=max_parallel, on_error=on_error)
     run = _Run(client, messages_of(prompt), toolbox)
     try:
-        return await run.to_end(max_steps, None if max_cost is None else Decimal(str(max_cost)), options)
+        return await run.to_end(max_steps, most, options)
     except VeyraError as error:
         error.run = run.so_far() if run.responses else None
         if isinstance(error, AuditWriteError) and run.responses:
@@ -266,18 +267,25 @@ def _totals(attempts: Iterable[AttemptRecord]) -> tuple[Usage, Decimal | None]:
     return Usage(**counts), sum((cost for cost in costs if cost is not None), Decimal(0)) if None not in costs else None
 
 
-def _check(max_steps: object, max_cost: object, max_parallel: object, on_error: object, options: object) -> None:
+def _check(*, max_steps: object, max_parallel: object, on_error: object, options: Mapping[str, object]) -> None:
     for name, value in (("max_steps", max_steps), ("max_parallel", max_parallel)):
         if type(value) is not int or value < 1:
             msg = f"{name} is an int, 1 or more, not {value!r}"
             raise InvalidRequestError(msg)
-    is_number = isinstance(max_cost, int | float | Decimal) and not isinstance(max_cost, bool)
-    if max_cost is not None and not (is_number and 0 < max_cost < float("inf")):  # type: ignore[operator]
-        msg = f"max_cost is a number of US dollars above 0, not {max_cost!r}"
-        raise InvalidRequestError(msg)
     if on_error not in get_args(OnError):
         msg = f"on_error is 'tell' or 'raise', not {on_error!r}"
         raise InvalidRequestError(msg)
-    if isinstance(options, dict) and "tools" in options:
+    if "tools" in options:
         msg = "the tools of a run are its functions: run_tools(client, prompt, [function, ...])"
         raise InvalidRequestError(msg)
+
+
+def _dollars(value: Decimal | float | None) -> Decimal | None:
+    if value is None:
+        return None
+    is_number = isinstance(value, int | float | Decimal) and not isinstance(value, bool)
+    amount = Decimal(str(value)) if is_number else Decimal(0)
+    if not amount.is_finite() or amount <= 0:
+        msg = f"max_cost is a number of US dollars above 0, not {value!r}"
+        raise InvalidRequestError(msg)
+    return amount

@@ -17,7 +17,13 @@ from veyra.cli.audit.directory import directory_option
 from veyra.cli.audit.words import COLOURS, count, latency
 from veyra.cli.failure import Failure
 
-_SAID = {"messages": "request.messages", "answer": "response.message"}
+_SAID = {
+    "messages": "request.messages",
+    "answer": "response.message",
+    "arguments": "tool.arguments",
+    "result": "tool.result",
+}
+_OF_TOOLS = ("arguments", "result")
 _APART = {"attributes", "parts"}
 
 
@@ -80,7 +86,8 @@ def _record(row: AttemptRow | None, group: list[Entry], *, bodies: bool) -> dict
     record: dict[str, object] = {} if row is None else asdict(row)
     record["entries"] = [{"seq": entry.seq, **entry.leaf} for entry in group]
     if bodies:
-        record |= {name: _said(group, part) for name, part in _SAID.items()}
+        said = {name: _said(group, part) for name, part in _SAID.items()}
+        record |= {name: value for name, value in said.items() if value is not None or name not in _OF_TOOLS}
     return record
 
 
@@ -113,6 +120,8 @@ def _print(row: AttemptRow | None, group: list[Entry], *, bodies: bool) -> None:
     if bodies:
         _print_asked(_said(group, "request.messages"))
         _print_answered(_said(group, "response.message"))
+        for name in _OF_TOOLS:
+            _quote(name, _said(group, _SAID[name]))
 
 
 def _summary(row: AttemptRow) -> dict[str, str]:
