@@ -671,8 +671,11 @@ async def _cancel(ask: Callable[[Client], Coroutine[Any, Any, str]], number: int
     assert isinstance(limiter, Limiter)
     before = [asyncio.create_task(ask(client))] if waits else []
     await asyncio.sleep(0.1)
-    current = asyncio.current_task
-    task = asyncio.create_task(_cancelled_at(number, ask(client), lambda: _the(current()).cancel()))
+
+    async def cancelled() -> str:
+        return await _cancelled_at(number, ask(client), lambda: _the(asyncio.current_task()).cancel())
+
+    task = asyncio.create_task(cancelled())
     await asyncio.wait([task])
     await asyncio.gather(*before)
     assert (limiter.in_flight, limiter.waiting) == (0, 0)
