@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 from click.testing import Result
@@ -14,6 +14,7 @@ from veyra.errors import AuditWriteError, OverloadedError, QuotaError, RateLimit
 from veyra.models.mock import MockBackend
 from veyra.models.mock_script import Replies
 from veyra.models.registry import register_backend
+from veyra.models.stand_in import recording_in
 from veyra.types import ModelWarning, Usage
 
 Run = Callable[..., Result]
@@ -249,19 +250,21 @@ def test_without_a_record_no_call_is_made(veyra: Run, tmp_path: Path) -> None:
     assert "--audit off" in result.stderr
 
 
-@pytest.mark.parametrize("how", [["--stream"], ["--no-stream"], ["--json"]])
-def test_an_answer_without_a_record_is_shown_and_fails(
-    veyra: Run, scripted: Script, monkeypatch: pytest.MonkeyPatch, how: list[str]
-) -> None:
-    """Where only the outcome cannot be recorded the answer, which was paid for, is printed, and the status is 1."""
+class _Full(AuditLog):
+    """A log with no room for outcomes."""
 
-    async def full(*_: object, **__: object) -> None:
+    async def outcome(self, **_: Any) -> NoReturn:
+        """Say so."""
         msg = "no space left"
         raise AuditWriteError(msg)
 
-    monkeypatch.setattr(AuditLog, "outcome", full)
+
+@pytest.mark.parametrize("how", [["--stream"], ["--no-stream"], ["--json"]])
+def test_an_answer_without_a_record_is_shown_and_fails(veyra: Run, scripted: Script, how: list[str]) -> None:
+    """Where only the outcome cannot be recorded the answer, which was paid for, is printed, and the status is 1."""
     scripted("paid for")
-    result = veyra("generate", "hi", "-b", "parrot", *how)
+    with recording_in(_Full.memory()):
+        result = veyra("generate", "hi", "-b", "parrot", *how)
     assert result.exit_code == 1
     assert result.stdout.count("paid for") == 1
     assert "no space left" in result.stderr

@@ -457,12 +457,28 @@ async def test_the_mock_costs_nothing_that_is_known_and_is_no_provider() -> None
     assert "'gen_ai.provider.name': 'mock'" in str(leaves)
 
 
-async def test_faults_befall_calls_in_turn() -> None:
+@pytest.mark.parametrize("faults", [[Overloaded(), None, Cut(event=1)], "overloaded; ok; cut@event=1"])
+async def test_faults_befall_calls_in_turn(faults: Any) -> None:
     """The mock's faults are one for each call; where there are no more, calls go well."""
-    mock = MockBackend("fine", faults=[Overloaded(), None, Cut(event=1)])
+    mock = MockBackend("fine", faults=faults)
     with pytest.raises(OverloadedError):
         await mock.generate("hi")
     assert (await mock.generate("hi")).content == "fine"
     with pytest.raises(Exception, match="broke its answer off"):
         await mock.generate("hi")
     assert (await mock.generate("hi")).content == "fine"
+
+
+async def test_what_is_no_fault_is_told() -> None:
+    """A step that is none is refused when the mock is made, or, among values, when its turn comes."""
+    with pytest.raises(InvalidRequestError, match="nonsense"):
+        MockBackend(faults="ok; nonsense")
+    with pytest.raises(InvalidRequestError, match="not 'cut@event=1'"):
+        await MockBackend(faults=["cut@event=1"]).generate("hi")  # type: ignore[list-item]
+
+
+def test_what_is_typed_is_taken() -> None:
+    """A mapping by prompts alone, or by patterns alone, is replies to a type checker, too."""
+    prompts: dict[str, str] = {"a": "b"}
+    patterns: dict[re.Pattern[str], ToolCall] = {re.compile("a"): ToolCall("", "f", {})}
+    assert MockBackend(prompts).calls == MockBackend(patterns).calls == []

@@ -15,6 +15,7 @@ from copy import copy
 from dataclasses import replace
 from hashlib import sha256, shake_256
 from inspect import isawaitable
+from itertools import count
 from os import PathLike
 from pathlib import Path
 from typing import Any, NoReturn, Self
@@ -25,7 +26,7 @@ from veyra.models.gate import EventBackend
 from veyra.models.mock_reply import MockReply, Scripted, as_reply, check_manner, is_scripted, told, words_asked
 from veyra.models.mock_sample import sample
 from veyra.models.mock_script import Replies, Rule, Script, rules_of, text_of
-from veyra.transport.faults import Fault
+from veyra.transport.faults import KINDS, Fault, parse_script
 from veyra.types import (
     Embedded,
     EmbedRequest,
@@ -63,14 +64,16 @@ class MockBackend(EventBackend):
         chunk: characters in each piece of an answer; by default a word.
         delay: seconds before an answer's first event.
         pace: seconds between one event and the next.
-        faults: what befalls the calls, one for each, None being nothing; after the last, nothing does.
+        faults: what befalls the calls, one step for each: the text of a script (`"ok; cut@event=3"`), or faults, None being
+            nothing. After the last, nothing does.
         sleep: waits for so many seconds; asked only where there are some.
 
     Attributes:
         calls: the requests the mock was asked, in order.
 
     Raises:
-        InvalidRequestError: `replies` is of another type, the script's file is not right, or a number is out of range.
+        InvalidRequestError: `replies` is of another type, the script's file is not right, a step is no fault, or a number is out
+            of range.
     """
 
     name = "mock"
@@ -85,7 +88,7 @@ class MockBackend(EventBackend):
         chunk: int | None = None,
         delay: float = 0.0,
         pace: float = 0.0,
-        faults: Iterable[Fault | None] = (),
+        faults: str | Iterable[Fault | None] = (),
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
         check_manner(chunk, delay, pace)
@@ -97,7 +100,8 @@ class MockBackend(EventBackend):
         self._chunk = chunk
         self._delay = delay
         self._pace = pace
-        self._faults = iter(faults)
+        self._faults = iter(parse_script(faults) if isinstance(faults, str) else faults)
+        self._numbers = count(1)
         self._sleep = sleep
 
     @classmethod
@@ -123,14 +127,14 @@ class MockBackend(EventBackend):
     async def events(self, request: Request, exchange: Exchange) -> AsyncGenerator[Event, None]:  # noqa: ARG002  (no bytes)
         """Yield the answer, in pieces."""
         self.calls.append(request)
-        number = len(self.calls)
+        number = next(self._numbers)
         scripted = await self._scripted(request)
         if isinstance(scripted, ModelResponse):
             reply, events = MockReply(), events_of(scripted)
         else:
             reply = self._completed(as_reply(scripted), request)
             events = told(reply, request, number=number, chunk=self._chunk)
-        fault = reply.fault or next(self._faults, None)
+        fault = reply.fault or self._befalls()
         if fault is not None:
             from veyra.models.mock_fault import spoiled  # noqa: PLC0415  (most mocks speak no wire format)
 
@@ -223,6 +227,14 @@ class MockBackend(EventBackend):
         return f"; it was asked:{''.join(lines[:_SHOWN])}" if lines else ""
 
     # ------------------------------------------------------------------------------------------- its answers
+
+    def _befalls(self) -> Fault | None:
+        """Return the next of the mock's faults."""
+        fault = next(self._faults, None)
+        if not isinstance(fault, (*KINDS, type(None))):
+            msg = f"a mock's faults are those of veyra.testing.faults, or None, not {fault!r:.80}"
+            raise InvalidRequestError(msg)
+        return fault
 
     async def _scripted(self, request: Request) -> Scripted:
         """Return what the script answers, or the mock's own answer where it leaves that to the mock."""

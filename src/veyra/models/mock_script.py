@@ -9,12 +9,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from heapq import nlargest
 from threading import Lock
-from typing import TypeAlias, cast
+from typing import Protocol, TypeAlias, cast
 
 from veyra.errors import InvalidRequestError, excerpt
 from veyra.models.mock_reply import Scripted, is_scripted
@@ -23,11 +23,20 @@ from veyra.types import Request
 Answering: TypeAlias = Callable[[Request], Scripted | Awaitable[Scripted | None] | None]
 """A function that answers a request; None is the mock's own answer."""
 Entry: TypeAlias = Scripted | Answering
-Keyed: TypeAlias = Mapping[str | re.Pattern[str], Entry | Sequence[Entry]]
-Replies: TypeAlias = Entry | Sequence[Entry] | Keyed
+_Entries: TypeAlias = Entry | Sequence[Entry]
+Keyed: TypeAlias = Mapping[str | re.Pattern[str], _Entries]
+Replies: TypeAlias = "_Entries | Keyed | _Keyed"
 
 _COMPARED = 300
 """Characters that are compared to find what is nearest."""
+
+
+class _Keyed(Protocol):
+    """A mapping by prompts alone or by patterns alone, which is none by either to a type checker."""
+
+    def items(self) -> Iterable[tuple[str | re.Pattern[str], _Entries]]:
+        """Return keys and entries."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import ExitStack
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, cast
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from veyra.models.stand_in import Factory
     from veyra.testing.plugin_guard import Watch
     from veyra.testing.server import FaultServer
-    from veyra.transport.faults import Fault
     from veyra.transport.tape import Mode, TapedTransport
 
 _NETWORKS: Final = ("blocked", "loopback", "allowed")
@@ -190,7 +189,7 @@ def _veyra_answers(request: pytest.FixtureRequest) -> MockBackend:
     if "replies" in marked and "script" in marked:
         _refuse("the marker veyra has replies and a script: give one of the two")
     replies = request.path.parent / marked["script"] if "script" in marked else marked.get("replies")
-    faults = () if "veyra_server" in request.fixturenames else _faults(marked)
+    faults = () if "veyra_server" in request.fixturenames else marked.get("faults", ())
     return MockBackend(replies, seed=marked.get("seed", 0), faults=faults)
 
 
@@ -229,7 +228,7 @@ def veyra_server(
     del veyra_log  # it is there
     from veyra.testing.server import FaultServer  # noqa: PLC0415
 
-    with FaultServer(_veyra_answers, faults=_faults(_marked(request.node))) as server:
+    with FaultServer(_veyra_answers, faults=_marked(request.node).get("faults", ())) as server:
         for variable, value in {
             "OPENAI_BASE_URL": server.openai_url,
             "ANTHROPIC_BASE_URL": server.url,
@@ -283,11 +282,3 @@ def _tape_name(item: pytest.Item) -> str:
     if len(name) > _LONGEST:
         name = f"{name[:_LONGEST]}-{sha256(name.encode()).hexdigest()[:8]}"
     return f"tapes/{item.path.stem}/{name}.jsonl"
-
-
-def _faults(marked: Mapping[str, Any]) -> Iterable[Fault | None]:
-    """Return the steps of the marker's faults: those of a script where it is a text."""
-    from veyra.transport.faults import parse_script  # noqa: PLC0415
-
-    faults: str | Iterable[Fault | None] = marked.get("faults", ())
-    return parse_script(faults) if isinstance(faults, str) else faults
