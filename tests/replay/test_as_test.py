@@ -120,10 +120,11 @@ async def test_what_the_log_says_is_data(tmp_path: Path) -> None:
     await call(
         log, "chat", Asked(step=whole("chat", replace(HELLO, texts=(evil, "'''\\"))), stream=False), evil, model=evil
     )
+    await call(log, "chat", Asked(step=Answer(status=500)), evil, model=evil)
     path = tmp_path / "test_evil.py"
     write(cases(log), path)
     done = run(path)
-    assert "1 passed" in done.stdout, done.stdout
+    assert "2 passed" in done.stdout, done.stdout
 
 
 async def test_the_address_is_asked_as_it_was(tmp_path: Path) -> None:
@@ -209,6 +210,11 @@ async def test_what_is_encoded_otherwise_today_says_so() -> None:
     found = case(attempt)
     assert isinstance(found, Refused)
     assert "it would not end so today: temperature" in found.why
+    (attempt,) = attempts(log.entries())
+    attempt.question.options["output"] = _UNFIT  # type: ignore[index]
+    found = case(attempt)
+    assert isinstance(found, Refused)
+    assert "it would not end so today: $: not JSON" in found.why
     attempt.intent.leaf["attributes"]["veyra.dialect"] = "morse"
     found = case(attempt)
     assert isinstance(found, Refused)

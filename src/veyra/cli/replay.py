@@ -123,17 +123,10 @@ def _named(key: str, directory: Path) -> tuple[Iterator[RecordedAttempt], int]:
 
 
 def _searched(directory: Path, query: Query) -> tuple[Iterator[RecordedAttempt], int]:
-    """Return the attempts of a log that a query means, and how many they are; raises after them where it is damaged."""
+    """Return the attempts of a log that a query means, and how many they are; reading raises where the log is damaged."""
     with Index.open(directory, text=query.text is not None) as index:
         ids = [row.id for row in search(index, query)]
-        damage = index.damage
-
-    def read() -> Iterator[RecordedAttempt]:
-        yield from attempts(read_entries(directory), ids)
-        if damage is not None:
-            raise damage
-
-    return read(), len(ids)
+    return attempts(read_entries(directory), ids), len(ids)
 
 
 # ------------------------------------------------------------------------------------------------ decoding
