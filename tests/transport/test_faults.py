@@ -270,6 +270,12 @@ def test_split_pieces_tear_every_character(seed: int, text: str) -> None:
             assert not (byte >= 0xC0 and following & 0xC0 == 0x80)
 
 
+def test_where_nothing_can_be_repeated_nothing_comes() -> None:
+    """An endless body without any event is one that stalls."""
+    assert played("endless", Answer(headers=SSE)).end == "stall"
+    assert played("endless@event=0").end == "stall"
+
+
 def test_the_head_waits_and_the_type_is_another() -> None:
     """A slow head adds to what an answer waits anyway; a wrong type changes that header alone."""
     assert played("slow-head@seconds=2", Answer(headers=SSE, wait=1.0)).wait == 3.0
