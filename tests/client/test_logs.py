@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from client.asked import Scripted
-from veyra import Breaker, Cache, Client, MockBackend, Retry
+from veyra import AuditLog, Breaker, Cache, Client, MockBackend, Retry
 from veyra.client.logs import log_calls
 from veyra.client.observe import Observation
 from veyra.errors import CircuitOpenError, OutputMismatchError, ServerError
@@ -115,7 +115,9 @@ async def test_an_observer_that_fails_fails_no_call(caplog: pytest.LogCaptureFix
             return 3
 
     with caplog.at_level(logging.WARNING, "veyra.client"):
-        client = Client(MockBackend(), audit="memory", observers=[Broken(), Odd()])
+        log = AuditLog.memory()
+        client = Client(MockBackend(), audit=log, observers=[Broken(), Odd()])
         for _ in range(2):
             assert (await client.generate("Hello")).content
     assert len(caplog.records) == 2
+    assert not any("veyra.trace_id" in row.leaf.get("attributes", {}) for row in log.entries())

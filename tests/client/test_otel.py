@@ -6,6 +6,7 @@ import asyncio
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import count
 from typing import Any
@@ -166,6 +167,19 @@ def test_spans_hang_together_and_under_the_callers(collected: Collected) -> None
         assert span.end_time is not None
         assert handler.start_time is not None
         assert handler.start_time <= span.start_time <= span.end_time
+
+
+async def test_a_span_begins_when_its_attempt_does(collected: Collected) -> None:
+    """Although it is made when the attempt has ended, with all that is known then."""
+    asked_at: list[int] = []
+    client = Client(
+        MockBackend(lambda request: asked_at.append(time.time_ns())), audit="memory", observers=[collected.telemetry()]
+    )
+    await client.generate("Hello")
+    attempt, call = collected.spans
+    assert call.start_time is not None
+    assert attempt.start_time is not None
+    assert call.start_time <= attempt.start_time <= asked_at[0]
 
 
 async def test_a_failure_is_told_by_its_kind_alone(collected: Collected) -> None:

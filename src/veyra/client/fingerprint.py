@@ -45,7 +45,7 @@ def fingerprint(asked: Request | EmbedRequest, backend: BaseModelBackend, target
     if request.get("output") is not None:
         request["output"] = json_schema(request["output"])
     try:
-        plain = _plain({"kind": type(asked).__name__, "request": request, "who": who})
+        plain = _plain({"request": request, "who": who})
         text = json.dumps(plain, sort_keys=True, separators=(",", ":"))
     except (TypeError, RecursionError):
         return None

@@ -125,7 +125,7 @@ class Telemetry:
             return
         match observation:
             case AttemptStarted():
-                running.attempt, running.first_after = observation, None
+                running.attempt = observation
                 running.began_ns, running.began = time.time_ns(), self._clock()
             case FirstEvent():
                 running.first_after = self._clock() - running.began
