@@ -163,6 +163,22 @@ async def test_a_fault_alone_befalls_the_answer_of_the_mock(fault: Fault | MockR
     assert caught.value.partial == "This is the "
 
 
+async def test_an_error_of_the_script_suffers_no_fault() -> None:
+    """A call that is to fail fails so, and takes its step of the mock's faults."""
+    mock = MockBackend([OverloadedError("busy"), "fine"], faults="cut@event=1; ok")
+    with pytest.raises(OverloadedError, match="busy"):
+        await mock.generate("hi")
+    assert (await mock.generate("hi")).content == "fine"
+
+
+async def test_a_whole_response_can_suffer_a_fault() -> None:
+    """A response made by hand, which need not say why the model stopped, goes over the wire as well."""
+    mock = MockBackend(ModelResponse("text", "m", "b", 0.0, 1, 1, None), faults="split-utf8; cut@event=2")
+    assert (await mock.generate("hi")).content == "text"
+    with pytest.raises(IncompleteStreamError):
+        await mock.generate("hi")
+
+
 async def test_a_fault_is_on_record_as_it_is_from_a_provider() -> None:
     """The outcome of a spoiled call names the kind of its error, and how it ended."""
     log = AuditLog.memory()

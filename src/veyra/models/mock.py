@@ -135,7 +135,7 @@ class MockBackend(EventBackend):
             reply = self._completed(as_reply(scripted), request)
             events = told(reply, request, number=number, chunk=self._chunk)
         fault = reply.fault or self._befalls()
-        if fault is not None:
+        if fault is not None and reply.error is None:  # an error of the script's own is what it is
             from veyra.models.mock_fault import spoiled  # noqa: PLC0415  (most mocks speak no wire format)
 
             async with aclosing(spoiled(events, fault, request, self.name)) as left:
