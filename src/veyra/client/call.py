@@ -336,7 +336,7 @@ class Call(Generic[T, R]):
         if self._lease is not None:
             ended = Ended(
                 error=error,
-                answer=response or _answer(error),
+                answer=_answer(error) if response is None else response,
                 sent=attempt.sent,
                 streamed=attempt.streamed,
                 head=attempt.head,

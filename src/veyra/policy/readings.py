@@ -45,6 +45,9 @@ _TOKENS: Final = tuple(
 )
 
 
+_TOLD: Final = frozenset(name for spelling in (*_REQUESTS, *_TOKENS) for name in spelling[:2])
+
+
 class Reading(NamedTuple):
     """What was told of one limit.
 
@@ -66,12 +69,17 @@ class Readings(NamedTuple):
     tokens: Reading | None
 
 
+_NOTHING: Final = Readings(None, None)
+
+
 def read(headers: Mapping[str, str]) -> Readings:
     """Return what headers, names in lower case, tell; nothing in them makes it fail.
 
     Of several limits on tokens (Anthropic's, on those of prompts, of answers and of both) the scarcest is told, with the
     largest number as the limit: what is left of it is all that is sure to be left.
     """
+    if _TOLD.isdisjoint(headers):
+        return _NOTHING
     return Readings(_first(headers, _REQUESTS), _scarcest(list(_all(headers, _TOKENS))))
 
 
