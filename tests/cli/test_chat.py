@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
+from subprocess import PIPE
 from typing import Any
 
 import pytest
 from click.testing import Result
 
-from commands import Server, run
+from commands import Server, run, start
 from terminal import BACKSPACE, CTRL_C, CTRL_D, UP, Terminal
 from veyra.errors import QuotaError
 from veyra.models import registry
@@ -276,6 +279,31 @@ def test_verbose_says_what_an_answer_used(veyra: Run, parrot: Any) -> None:
     parrot([MockReply("hello")])
     result = veyra("chat", "-b", "parrot", "-v", input="a b\n")
     assert "mock: 2 tokens in, 1 tokens out, cost unknown," in result.stderr
+
+
+def test_ctrl_c_ends_what_no_person_types(holding: Server, log: Path) -> None:
+    """With 130 and no message, as `generate` does; the attempt is on record as cancelled."""
+    with start("chat", "-b", "ollama", "-m", "m", "--base-url", holding.url, stdin=PIPE) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(b"Hello\nnever\n")
+        process.stdin.flush()
+        assert process.stdout.readline() == b"first\n"
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=15)
+    assert (process.returncode, out, err) == (130, b"", b"")
+    rows = run("audit", "list", "--json", "--dir", str(log)).stdout.splitlines()
+    assert [json.loads(row)["status"] for row in rows] == ["cancelled"]
+
+
+def test_a_reader_that_leaves_ends_the_chat() -> None:
+    """When nobody reads the answers any more nothing more is asked: status 141, and no message."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    with start(*MOCK, stdin=PIPE, stdout=writing) as process:
+        os.close(writing)
+        _, err = process.communicate(b"Hello\nnever\n", timeout=15)
+    assert (process.returncode, err) == (141, b"")
 
 
 def test_a_closed_or_empty_input_ends_at_once(log: Path) -> None:

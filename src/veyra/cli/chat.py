@@ -56,10 +56,10 @@ def command(*, file: Path | None, verbose: bool, **chosen: Unpack[Chosen]) -> No
     """  # noqa: D301  (\b keeps the lines of the example)
     with opened(chosen) as (client, options), asyncio.Runner() as runner:
         try:
-            chat = Chat(client, options, runner, verbose=verbose)
+            chat = Chat(client, options, runner, Typed(), verbose=verbose)
             if file is not None:
                 chat.load(str(file))
-            chat.run(Typed())
+            chat.run()
         finally:
             runner.run(client.aclose())
 
@@ -71,23 +71,29 @@ class Chat:
         client: who is asked.
         options: what each call gets; `system` goes with the conversation.
         runner: runs the calls, all on one loop, so that connections are kept.
+        typed: what is asked.
         verbose: say what each answer used and cost.
     """
 
-    def __init__(self, client: Client, options: Options, runner: asyncio.Runner, *, verbose: bool) -> None:
+    def __init__(
+        self, client: Client, options: Options, runner: asyncio.Runner, typed: Typed, *, verbose: bool
+    ) -> None:
         self._client = client
         self._options = options
         self._runner = runner
+        self._typed = typed
         self._verbose = verbose
         self._conversation = Conversation(client, **options)
 
-    def run(self, typed: Typed) -> None:
+    def run(self) -> None:
         """Ask what is typed until its end, or until /quit.
 
         Raises:
             VeyraError: a call failed, and it was no person who typed.
             Failure: a command was wrong, and it was no person who typed.
+            KeyboardInterrupt: Ctrl-C was pressed, and it was no person who typed.
         """
+        typed = self._typed
         if typed.is_person:
             show.note(_WELCOME)
         while True:
@@ -123,12 +129,16 @@ class Chat:
         printer = Printer()
         try:
             response = self._runner.run(self._answer(prompt, printer))
-        except BaseException as error:
+        except KeyboardInterrupt:
             printer.cut()
-            if isinstance(error, KeyboardInterrupt):
-                show.note("stopped; what was asked and answered just now is no part of the conversation")
-            elif isinstance(error, VeyraError):
-                tell_failed(error.attempts[:-1])
+            if not self._typed.is_person:
+                raise
+            show.blank()
+            show.note("stopped; what was asked and answered just now is no part of the conversation")
+            return
+        except VeyraError as error:
+            printer.cut()
+            tell_failed(error.attempts[:-1])
             raise
         printer.end(response.content)
         tell(response)
