@@ -19,7 +19,7 @@ KEY = "sk-canary-0123456789"
 SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}, "people": {"type": "integer"}}}
 LOOK = Tool(name="look", description="Looks something up", parameters={"type": "object", "properties": {}})
 MOST_AT_ONCE = 16
-WAIT = Timeouts(first_token=0.3, between_events=0.3)
+WAIT = Timeouts(first_token=15.0, between_events=15.0)
 
 
 async def make(directory: Path, calls: int, *, rate: float) -> None:
