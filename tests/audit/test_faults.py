@@ -170,7 +170,8 @@ def _kill_at(directory: Path, call: str, when: int) -> subprocess.CompletedProce
     assert STRACE is not None
     paths: list[str] = []
     if call in {"openat", "close"}:  # the interpreter uses them itself, so only those on the log's files count
-        names = ("", "lock", "seg", "sessions", "checkpoint", "checkpoint.new", "state.new", "seg/00000000.vseg.new")
+        beside = ("checkpoint", "checkpoint.new", "checkpoint.lock", "state.new")
+        names = ("", "lock", "seg", "sessions", "seg/00000000.vseg.new", *beside)
         watched = (*(directory / name for name in names), *_paths(directory))
         paths = [option for path in watched for option in ("-P", str(path))]
     wrap = (STRACE, "-f", "-qq", "-o", "/dev/null", *paths, "-e", f"trace={call}")

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
+import os
+import threading
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from audit.recording import answer, ask, kinds, pair, run, statuses
 from veyra.audit import AuditLog, checkpoint, verify
 from veyra.audit import log as log_module
+from veyra.errors import AuditUnavailableError
 from veyra.types import Receipt
+
+pytestmark = pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")  # a fork with threads
 
 
 def step(work: Coroutine[Any, Any, Receipt]) -> Receipt | None:
@@ -78,6 +86,57 @@ async def test_a_checkpoint_follows_a_thousand_entries_of_a_lone_caller(tmp_path
     while not (tmp_path / checkpoint.FILE).exists():
         await asyncio.sleep(0)
     assert checkpoint.parse((tmp_path / checkpoint.FILE).read_bytes()).size <= 1_003
+    await log.aclose()
+
+
+async def test_entries_go_on_while_a_checkpoint_is_written(tmp_path: Path) -> None:
+    """Nobody who records waits for a checkpoint, be it this process's own or another's; the next one covers all."""
+    log = AuditLog(tmp_path)
+    await pair(log, "opens the log")
+    with (tmp_path / "checkpoint.lock").open("wb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        for _ in range(6):
+            await asyncio.gather(*(pair(log) for _ in range(100)))
+        assert not (tmp_path / checkpoint.FILE).exists()
+    await log.aclose()
+    assert checkpoint.parse((tmp_path / checkpoint.FILE).read_bytes()).size == 1_204
+    assert verify(tmp_path).ok
+
+
+async def test_what_a_checkpoint_finds_altered_is_told_to_the_next_caller(tmp_path: Path) -> None:
+    """Where something else stands in the checkpoint's place, the log takes no more."""
+    log = AuditLog(tmp_path)
+    await pair(log, "opens the log")
+    (tmp_path / checkpoint.FILE).write_bytes(b"something else")
+    with pytest.raises(AuditUnavailableError, match="damaged or altered"):
+        while True:
+            await ask(log)
+    log.close()
+
+
+async def test_a_fork_waits_for_a_checkpoint(tmp_path: Path) -> None:
+    """Whenever a process forks, its child finds a log that it can write, and takes nothing from its parent's."""
+    log = AuditLog(tmp_path)
+    for _ in range(12):
+        await asyncio.gather(*(pair(log) for _ in range(100)))
+        child = os.fork()
+        if child == 0:
+            code = 1
+            try:
+                worker = threading.Thread(target=asyncio.run, args=(_pair_and_close(log),))
+                worker.start()
+                worker.join()
+                code = 0
+            finally:
+                os._exit(code)
+        assert (await asyncio.to_thread(os.waitpid, child, 0))[1] == 0
+    await log.aclose()
+    assert statuses(tmp_path) == {"ok": 1_212}
+    assert verify(tmp_path).ok
+
+
+async def _pair_and_close(log: AuditLog) -> None:
+    await pair(log, "child")
     await log.aclose()
 
 

@@ -411,18 +411,19 @@ def _before_fork() -> None:
     """Wait until no writer is in the middle of something, and keep it so."""
     _LOCK.acquire()
     for writer in _WRITERS.values():
-        writer.busy.acquire()
+        writer.hold()
 
 
 def _after_fork() -> None:
     for writer in _WRITERS.values():
-        writer.busy.release()
+        writer.go_on()
     _LOCK.release()
 
 
 def _after_fork_in_child() -> None:
     """Leave to the parent what is the parent's: the child opens a session of its own with its next entry."""
     for writer in _WRITERS.values():
+        writer.go_on()
         writer.forget()
     _WRITERS.clear()
     _LOCK.release()

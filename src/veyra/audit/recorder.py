@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import errno
 import os
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -64,7 +65,7 @@ class _Lost:
 
 
 class Recorder:
-    """Writes entries of one process into the log in `directory`. Used by one thread at a time.
+    """Writes entries of one process into the log in `directory`. Used by one thread at a time, and `save` by another.
 
     Args:
         directory, places, manner: as for `AuditLog`.
@@ -72,6 +73,7 @@ class Recorder:
 
     Attributes:
         failure: what stopped the last writing, None where nothing did.
+        saving: held while a checkpoint is written: the files are not let go of meanwhile. Whoever forks takes it first.
     """
 
     def __init__(
@@ -89,6 +91,8 @@ class Recorder:
         self._beat_at = 0.0
         self._lost: _Lost | None = None
         self._unrecorded: set[str] = set()
+        self._is_refused = False
+        self.saving = threading.Lock()
         self.failure: Exception | None = None
         self._begin_session()
 
@@ -108,7 +112,8 @@ class Recorder:
     @property
     def is_in_order(self) -> bool:
         """Tell whether the log is open and nothing is to be made good in it: an entry is a write and a sync."""
-        return self._ready and self._spool is None and self._lost is None and self.failure is None
+        is_whole = self._spool is None and self._lost is None and self.failure is None and not self._is_refused
+        return self._ready and is_whole
 
     @property
     def spooled(self) -> int:
@@ -224,6 +229,8 @@ class Recorder:
         """Return the log, opened, with everything in it that came before."""
         if self._spool is not None:
             self._wait_for_retry()
+        if self._is_refused:
+            self.drop()  # opening it again tells why
         store = self._store or self._open_store()
         if not self._ready:
             try:
@@ -428,15 +435,22 @@ class Recorder:
     @property
     def unsaved(self) -> int:
         """How many durable entries there are that no checkpoint of this process covers."""
-        return 0 if self._store is None else self._store.unsaved
+        return 0 if self._store is None or self._is_refused else self._store.unsaved
 
     def save(self) -> None:
-        """Write a checkpoint, signed where the log has a key. Where that fails, it is for the next time."""
-        if self._store is not None:
+        """Write a checkpoint, signed where the log has a key. Where that fails, it is for the next time.
+
+        Entries may be recorded meanwhile, by another thread.
+        """
+        with self.saving:
+            store = self._store
+            if store is None:
+                return
+            mark = store.mark
             try:
-                self._store.save(None if self._signer is None else self._signer.sign(self._store.durable))
+                store.save(None if self._signer is None else self._signer.sign(mark.tree), at=mark)
             except AuditCorruptError:
-                self.drop()  # the next entry opens the log again, and is told why that is refused
+                self._is_refused = True  # the next entry opens the log again, and is told why that is refused
             except (OSError, AuditError):
                 pass  # the entries are durable; it is tried again in a second
 
@@ -468,11 +482,18 @@ class Recorder:
             self.drop()
             return
         self.save()
-        if self._store is not None:
-            self._store.end()
+        with self.saving:
+            if self._store is not None and not self._is_refused:
+                self._store.end()
+            else:
+                self._let_go()
 
     def release(self) -> None:
         """Let go of the files, as a crash would."""
+        with self.saving:
+            self._let_go()
+
+    def _let_go(self) -> None:
         if self._store is not None:
             self._store.release()
         if self._spool is not None:
@@ -480,9 +501,11 @@ class Recorder:
 
     def drop(self) -> None:
         """Give the session up as dead; the next entry opens the log in a new one, which recovers it."""
-        self.release()
-        self._store = self._spool = None
-        self._begin_session()
+        with self.saving:
+            self._let_go()
+            self._store = self._spool = None
+            self._is_refused = False
+            self._begin_session()
 
 
 def _receipt(origin: str, entry: Sealed, seq: int | None) -> Receipt:

@@ -1,6 +1,7 @@
 """The log's files, as one process's session sees them. Every public method blocks; `writer.py` calls them.
 
     lock             held (flock) while somebody looks at the log's end and appends to it
+    checkpoint.lock  held (flock) while somebody writes a checkpoint: nobody who appends waits for that
     seg/             the truth: frames, see segment.py and frame.py
     sessions/        who has the log open, see sessions.py
     ballast          room kept for outcomes, see ballast.py
@@ -29,7 +30,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, NamedTuple, NoReturn
 
-from veyra.audit import ballast, quarantine, saved, segment, sessions
+from veyra.audit import ballast, checkpoint, quarantine, saved, segment, sessions
 from veyra.audit.checkpoint import Checkpoint
 from veyra.audit.entry import Sealed, new_id
 from veyra.audit.files import checksum, created, make_folder, sync_data, write_all
@@ -59,9 +60,10 @@ class Placed:
         self.seq = -1
 
 
-class _Mark(NamedTuple):
-    """A place in the open segment up to which everything is durable."""
+class Mark(NamedTuple):
+    """A place in a segment up to which everything is durable, and the tree there, which is not to be changed."""
 
+    segment: int
     offset: int
     tree: Tree
 
@@ -97,7 +99,7 @@ class _Lock:
 
 
 class Store:
-    """A log open for appending, in one session. Made by `Store.open`; used by one thread at a time.
+    """A log open for appending, in one session. Made by `Store.open`; used by one thread at a time, and `save` by another.
 
     Attributes:
         syncs: how many times `sync` has been asked to go to the disk.
@@ -109,13 +111,14 @@ class Store:
         self._session = directory / sessions.FOLDER / session
         self._session_fd = -1
         self._lock = _Lock(directory / "lock")
+        self._saving = _Lock(directory / f"{checkpoint.FILE}.lock")
         self._fd = -1
         self._head: Head
         self._next: str
         self._offset = 0
         self._tree = Tree()
-        self._durable = _Mark(0, Tree())
-        self._summed = (0, 0)
+        self._durable = Mark(0, 0, Tree())
+        self._summed = (0, 0, 0)
         self._pending: list[Placed] = []
         self._doubtful: dict[int, Placed] = {}
         self._poisoned = False
@@ -136,6 +139,11 @@ class Store:
     def durable(self) -> Tree:
         """The tree over what is known to be durable; not to be changed."""
         return self._durable.tree
+
+    @property
+    def mark(self) -> Mark:
+        """The place up to which everything is known to be durable."""
+        return self._durable
 
     @property
     def unsaved(self) -> int:
@@ -178,6 +186,7 @@ class Store:
                 os.close(fd)
         self._fd = self._session_fd = -1
         self._lock.release()
+        self._saving.release()
 
     def _open(self) -> None:
         for folder in (self._directory, self._directory / segment.FOLDER, self._directory / sessions.FOLDER):
@@ -210,7 +219,7 @@ class Store:
         state = saved.read_state(self._directory, known)
         if state is not None and self._is_here(state, end):
             self._offset, self._tree = state.offset, state.tree
-            self._summed = (state.offset, state.crc)
+            self._summed = (state.segment, state.offset, state.crc)
         scan = Scan(self._fd, self._offset, end, self._tree.size)
         for frame in scan:
             self._tree.append(leaf_hash(frame.leaf))
@@ -266,7 +275,7 @@ class Store:
                 self._replace()
             elif not self._is_overtaken():
                 self._pending.clear()
-                self._durable = _Mark(self._offset, self._tree.copy())
+                self._durable = self._here()
                 return
             else:
                 with self._lock:
@@ -309,24 +318,38 @@ class Store:
         except OSError:
             return False
 
-    def save(self, signed: Checkpoint | None = None) -> None:
+    def save(self, signed: Checkpoint | None = None, *, at: Mark | None = None) -> None:
         """Write a checkpoint over what is durable, unless another process has written a later one.
 
         Args:
             signed: the checkpoint to write, where the log has a key. Without, a signed one is left as it is.
+            at: what was `mark`, and is covered; else what is.
 
         Raises:
             OSError: it cannot be written; the log itself is as good as before.
             AuditCorruptError: something else stands in the checkpoint's place, and stays there.
         """
-        offset, tree = self._durable
-        self._summed = (offset, checksum(self._fd, self._summed[0], offset, self._summed[1]))
-        with self._lock:
+        mark = at or self._durable
+        point = signed or Checkpoint(self.origin, mark.tree.size, mark.tree.root())
+        crc = self._sum(mark)
+        with self._saving:
             known = self._read_checkpoint()
-            point = signed or Checkpoint(self.origin, tree.size, tree.root())
-            if point.size == tree.size and _replaces(point, known):
-                saved.write(self._directory, point, State(tree, self._head.index, *self._summed))
-        self._checkpointed = tree.size
+            if point.size == mark.tree.size and _replaces(point, known):
+                saved.write(self._directory, point, State(mark.tree, mark.segment, mark.offset, crc))
+        self._checkpointed = mark.tree.size
+
+    def _sum(self, mark: Mark) -> int:
+        """Return the CRC of a segment's bytes up to a mark, going on from the last one in that segment."""
+        known, begin, crc = self._summed
+        if known != mark.segment:
+            begin = crc = 0
+        with segment.opened(segment.path(self._directory, mark.segment)) as fd:
+            crc = checksum(fd, begin, mark.offset, crc)
+        self._summed = (mark.segment, mark.offset, crc)
+        return crc
+
+    def _here(self) -> Mark:
+        return Mark(self._head.index, self._offset, self._tree.copy())
 
     # ------------------------------------------------------------------- the log's end (the lock is held)
 
@@ -401,7 +424,7 @@ class Store:
                 self._follow()
                 self._restore()
                 return
-            offset, start = self._durable
+            _, offset, start = self._durable
             tree = start.copy()
             scan = Scan(self._fd, offset, os.fstat(self._fd).st_size, tree.size)
             for frame in scan:
@@ -469,8 +492,7 @@ class Store:
             self._refuse(f"segment {index} says it is segment {self._head.index}")
         self._next = str(segment.path(self._directory, index + 1))
         self._tree = self._head.tree()
-        self._durable = _Mark(self._offset, self._tree.copy())
-        self._summed = (0, 0)
+        self._durable = self._here()
         self._poisoned = False
 
     # -------------------------------------------------------------------------------------------- other

@@ -1,12 +1,15 @@
 """The one writer of a process: a thread that takes what is queued, writes it, syncs, and lets waiters go.
 
+A second thread writes the checkpoints, from the first that is due on.
+
 1. Batches come from load, not from a timer: while one batch is being synced, the next one gathers.
 2. Waiters are let go per event loop, with one wake-up for all of a batch.
 3. An entry that nobody waits for is kept until it could be written, before all that came after it; how many there may be
    is bounded (`modes.py`).
-4. A checkpoint follows an append by at most a second or a thousand entries; it is signed where the log has a key.
+4. A checkpoint follows an append by at most a second or a thousand entries; it is signed where the log has a key. While
+   it is written, entries go on, and the next one covers them.
 5. A caller that keeps nobody waiting may write its entry itself, where the log is in order and no other entry is on its
-   way (`record_here`, ADR-0008). The thread then has the checkpoint to write and nothing else.
+   way (`record_here`, ADR-0008). The thread is then told when a checkpoint is due, and nothing else.
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ from collections.abc import Sequence
 from enum import Enum
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 from veyra.audit.entry import Draft
 from veyra.audit.keys import Places
@@ -51,23 +54,25 @@ class Waiting(NamedTuple):
 
 
 class _Sign(Enum):
-    """What the thread may find in its queue besides entries."""
+    """What a thread may find in its queue besides entries."""
 
     LOOK = "look whether something is due"
+    SAVE = "write a checkpoint"
     CLOSE = "end the session"
 
 
 class Writer:
-    """The thread and its queue, from the first entry until `close`.
+    """The threads and their queues, from the first entry until `close`.
 
     Attributes:
-        busy: held while files are touched. Whoever forks takes it first, so that a child never gets half-opened files.
+        busy: held while entries are written. Whoever forks takes the writer first (`hold`), so that a child never gets
+            half-opened files.
     """
 
     def __init__(self, directory: Path, places: Places, manner: Manner) -> None:
         self.busy = threading.Lock()
         self._recorder = Recorder(directory, places, manner)
-        self._queue: SimpleQueue[Waiting | _Sign] = SimpleQueue()
+        self._queue: SimpleQueue[Waiting | Literal[_Sign.LOOK, _Sign.CLOSE]] = SimpleQueue()
         self._queued = 0
         self._settled = 0
         self._taken = _Count()
@@ -78,6 +83,19 @@ class Writer:
         self._ended = False
         self._recording = 0
         self._thread = threading.Thread(target=self._run, name="veyra-audit", daemon=True)
+        self._to_save: SimpleQueue[Literal[_Sign.SAVE, _Sign.CLOSE]] = SimpleQueue()
+        self._is_saving = False
+        self._saver: threading.Thread | None = None
+
+    def hold(self) -> None:
+        """Wait until no file is being touched, and keep it so until `go_on`."""
+        self.busy.acquire()
+        self._recorder.saving.acquire()
+
+    def go_on(self) -> None:
+        """Let the threads touch files again."""
+        self._recorder.saving.release()
+        self.busy.release()
 
     def start(self) -> None:
         """Start the thread. It opens the log with the first entry."""
@@ -109,7 +127,8 @@ class Writer:
                 raise
             finally:
                 self._recording = 0
-            if not self._told_to_look and (not self._unsaved_since or self._recorder.unsaved >= _SAVE_ENTRIES):
+            is_known = self._told_to_look or self._is_saving
+            if not is_known and (not self._unsaved_since or self._recorder.unsaved >= _SAVE_ENTRIES):
                 self._told_to_look = True
                 self._queue.put(_Sign.LOOK)
             return result
@@ -166,10 +185,10 @@ class Writer:
                     self._recorder.beat()
                 if closing:
                     self._ended = True
+                    self._stop_saving()
                     self._recorder.finish()
                 elif self._save_due() == 0:
-                    self._unsaved_since = time.monotonic()
-                    self._recorder.save()
+                    self._begin_to_save()
 
     def _take(self) -> tuple[list[Waiting], bool]:
         """Wait for the queue; return what is in it, and whether the end was asked for. Empty: something is due."""
@@ -216,7 +235,32 @@ class Writer:
             return None
         now = time.monotonic()
         self._unsaved_since = self._unsaved_since or now
-        return 0.0 if unsaved >= _SAVE_ENTRIES else max(self._unsaved_since + _SAVE_SECONDS - now, 0.0)
+        due = max(self._unsaved_since + _SAVE_SECONDS - now, 0.0)
+        if self._is_saving:
+            return due or _SAVE_SECONDS  # one after the other
+        return 0.0 if unsaved >= _SAVE_ENTRIES else due
+
+    # ----------------------------------------------------------------------------------------- checkpoints
+
+    def _begin_to_save(self) -> None:
+        self._unsaved_since = time.monotonic()
+        self._is_saving = True
+        if self._saver is None:
+            self._saver = threading.Thread(target=self._save, name="veyra-audit-checkpoints", daemon=True)
+            self._saver.start()
+        self._to_save.put(_Sign.SAVE)
+
+    def _save(self) -> None:
+        while self._to_save.get() is _Sign.SAVE:
+            try:
+                self._recorder.save()
+            finally:
+                self._is_saving = False
+
+    def _stop_saving(self) -> None:
+        if self._saver is not None:
+            self._to_save.put(_Sign.CLOSE)
+            self._saver.join()
 
 
 class _Count:
