@@ -85,11 +85,20 @@ async def test_the_same_request_is_answered(kept: bytes, now: bytes) -> None:
         ({"a": "1"}, {"a": 1}),
         ({"a": 1.5}, {"a": 1.25}),
         (b"text", b"text "),
+        (b"\xff", b"\"b'\\\\xff'\""),
     ],
 )
 async def test_another_request_is_not(kept: Any, now: Any) -> None:
     """What differs in a value, a type, an order or a byte is another request."""
     assert await missed(Tape((recording(kept),)), asked(now))
+
+
+async def test_a_request_of_any_depth_is_matched() -> None:
+    """However deeply a body is nested, it is the same as itself and another than one with something else inside."""
+    for depth in range(1, 1_200, 13):
+        one, other = (b"[" * depth + inside + b"]" * depth for inside in (b"1", b"2"))
+        assert (await ask(TapeTransport(Tape((recording(one, b"x"),))), asked(one)))[1] == b"x"
+        assert await missed(Tape((recording(one),)), asked(other))
 
 
 async def test_method_and_path_count_and_the_host_does_not() -> None:

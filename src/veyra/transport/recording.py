@@ -87,14 +87,17 @@ def canonical(method: str, path: str, body: bytes) -> dict[str, object]:
 
 def key(request: Mapping[str, object]) -> str:
     """Return a text that two canonical forms share where they are the same request, and only there."""
-    return json.dumps(request, sort_keys=True, default=repr)
+    kind = type(request["body"]).__name__  # no JSON can pass for bytes
+    return f"{kind} {json.dumps(request, sort_keys=True, default=repr)}"
 
 
 def _value(body: bytes) -> object:
     try:
-        return json.loads(body, parse_float=_number) if body else None
+        value = json.loads(body, parse_float=_number) if body else None
+        json.dumps([[value]])  # what is nested too deeply to be written again counts by its bytes
     except (ValueError, RecursionError):
         return body
+    return value
 
 
 def _number(text: str) -> float:
