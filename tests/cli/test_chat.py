@@ -16,9 +16,9 @@ from click.testing import Result
 from commands import Server, run, start
 from terminal import BACKSPACE, CTRL_C, CTRL_D, UP, Terminal
 from veyra.errors import QuotaError
-from veyra.models import registry
 from veyra.models.mock import MockBackend
 from veyra.models.mock_reply import MockReply
+from veyra.models.registry import register_backend
 from veyra.models.request import MAX_PROMPT_BYTES
 
 Run = Callable[..., Result]
@@ -32,12 +32,12 @@ def _asked(body: bytes) -> list[tuple[str, str]]:
 
 
 @pytest.fixture
-def parrot(monkeypatch: pytest.MonkeyPatch) -> Callable[..., MockBackend]:
+def parrot() -> Callable[..., MockBackend]:
     """Register a backend `parrot` that answers as told."""
 
     def register(replies: Any = None) -> MockBackend:
         mock = MockBackend(replies)
-        monkeypatch.setitem(registry._registered, "parrot", lambda: mock)
+        register_backend("parrot", lambda: mock)
         return mock
 
     return register

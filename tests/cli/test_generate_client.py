@@ -12,6 +12,7 @@ from client.asked import Scripted
 from veyra.errors import AuthenticationError, ServerError
 from veyra.models import registry
 from veyra.models.mock import MockBackend
+from veyra.models.registry import register_backend
 
 Run = Callable[..., Result]
 Attempts = Callable[[], list[dict[str, Any]]]
@@ -19,7 +20,7 @@ Register = Callable[..., MockBackend]
 
 
 @pytest.fixture
-def register(monkeypatch: pytest.MonkeyPatch) -> Register:
+def register() -> Register:
     """Register a backend under a name that answers as told, under any model's name."""
 
     def under(name: str, replies: Any = None) -> MockBackend:
@@ -29,7 +30,7 @@ def register(monkeypatch: pytest.MonkeyPatch) -> Register:
         def make(model: str = "m") -> MockBackend:
             return mock.for_model(model)
 
-        monkeypatch.setitem(registry._registered, name, make)
+        register_backend(name, make)
         return mock
 
     return under
@@ -120,12 +121,10 @@ def test_wrong_values_are_refused(veyra: Run, attempts: Attempts, args: tuple[st
     assert says in result.stderr
 
 
-def test_a_piece_that_was_printed_is_the_last_word(
-    veyra: Run, register: Register, attempts: Attempts, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_piece_that_was_printed_is_the_last_word(veyra: Run, register: Register, attempts: Attempts) -> None:
     """After it nobody else is asked: two halves of two answers would make no whole."""
     cut = Scripted([ServerError("down")], name="first", after_text=True)
-    monkeypatch.setitem(registry._registered, "first", lambda: cut)
+    register_backend("first", lambda: cut)
     register("second", "never")
     result = veyra("generate", "hi", "-b", "first", "--fallback", "second:b", "--retries", "2")
     assert (result.exit_code, result.stdout) == (1, "some \n")

@@ -16,7 +16,6 @@ from replay.recording import CALLING, KEY, Asked, call, streamed, whole
 from veyra import AuditLog, BaseModelBackend, MockBackend, ModelResponse, get_backend, register_backend
 from veyra.audit import segment
 from veyra.errors import RateLimitError
-from veyra.models import registry
 from veyra.models.base import Exchange
 from veyra.models.endpoints import ENDPOINTS
 from veyra.models.wire import WireBackend
@@ -29,12 +28,6 @@ from veyra.wire.ollama import Ollama
 from wires import HELLO
 
 Run = Callable[..., Result]
-
-
-@pytest.fixture(autouse=True)
-def _own_names(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Forget the backends that a test registers."""
-    monkeypatch.setattr(registry, "_registered", {})
 
 
 @pytest.fixture

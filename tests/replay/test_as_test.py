@@ -13,7 +13,6 @@ import pytest
 
 from replay.recording import CALLING, KEY, Asked, begun, call, streamed, whole
 from veyra import AuditLog, MockBackend, get_backend, register_backend
-from veyra.models import registry
 from veyra.models.endpoints import ENDPOINTS
 from veyra.models.gate import Gate
 from veyra.models.wire import WireBackend
@@ -187,11 +186,8 @@ _UNFIT = {"type": "object", "properties": {"n": {"type": "integer"}}, "required"
         (_asking("chat", Asked(step=whole("chat"), stream=False), output=_UNFIT), "its failure (output_mismatch)"),
     ],
 )
-async def test_what_cannot_be_a_test_says_why(
-    make: Callable[[AuditLog], Any], why: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_what_cannot_be_a_test_says_why(make: Callable[[AuditLog], Any], why: str) -> None:
     """A call that cannot be asked again in the same way, without its key and by name, is left out, with the reason."""
-    monkeypatch.setattr(registry, "_registered", {})
     log = AuditLog.memory()
     await make(log)
     assert [why in found for found in refusals(log)] == [True], refusals(log)

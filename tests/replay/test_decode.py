@@ -230,9 +230,8 @@ class Changed(Decoder):
 
 
 @pytest.fixture
-def plant(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+def plant() -> Callable[..., None]:
     """Register a backend in the place of Ollama's whose dialect does one thing differently."""
-    monkeypatch.setattr(registry, "_registered", {})
 
     def change(event: Callable[[Event], Event | None] = lambda event: event, **more: Any) -> None:
         class Other(Ollama):
