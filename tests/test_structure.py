@@ -111,6 +111,13 @@ def test_backends_are_asked_at_one_place() -> None:
     assert {name: count for name, count in found.items() if count} == {"models/gate.py": 1}
 
 
+def test_tests_replace_nothing_by_patching() -> None:
+    """No test patches with the standard library's mock, or reaches into the registry: what stands in for a provider does so by the kit."""
+    patching = re.compile(r"unittest[.]mock|unittest import [m]ock|mock[.]patch|[.]_registered\b")
+    tests = [path for folder in ("tests", "examples") for path in (ROOT / folder).rglob("*.py")]
+    assert [str(path.relative_to(ROOT)) for path in tests if patching.search(path.read_text())] == []
+
+
 def test_only_environ_reads_the_environment() -> None:
     """Below the command no module but `environ` reads the environment."""
     reads = re.compile(r"\b(os\.environ|os\.getenv|getenv\(|environb?\[)|from os import .*environ")

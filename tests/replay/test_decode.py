@@ -17,8 +17,8 @@ from replay.recording import CALLING, KEY, Asked, begun, call, decoded, only, sh
 from veyra import AuditLog, get_backend, register_backend
 from veyra.audit import BodyPart
 from veyra.errors import AuditCorruptError, ProviderError
-from veyra.models import registry
 from veyra.models.endpoints import ENDPOINTS
+from veyra.models.registry import registering
 from veyra.models.wire import WireBackend
 from veyra.replay.decode import decode
 from veyra.replay.recorded import attempts
@@ -316,12 +316,12 @@ async def test_a_backend_that_is_not_there_any_more_is_a_difference(plant: Calla
     plant()
     log = AuditLog.memory()
     transport = ScriptedTransport([streamed("ollama")] * 2)
-    register_backend("mine", lambda **options: WireBackend(replace(ENDPOINTS["ollama"], name="mine"), **options))
-    async with get_backend("mine", model="m", transport=transport, audit=log) as backend:
-        await backend.generate("Hi")
-    register_backend("mine", "veyra.models.mock:MockBackend")
-    assert told(await decoded(log)) == ['backend: was "mine", is nothing']
-    registry._registered.clear()
+    with registering():
+        register_backend("mine", lambda **options: WireBackend(replace(ENDPOINTS["ollama"], name="mine"), **options))
+        async with get_backend("mine", model="m", transport=transport, audit=log) as backend:
+            await backend.generate("Hi")
+        register_backend("mine", "veyra.models.mock:MockBackend")
+        assert told(await decoded(log)) == ['backend: was "mine", is nothing']
     assert told(await decoded(log)) == ['backend: was "mine", is nothing']
 
 
