@@ -247,6 +247,31 @@ def test_a_conversation_is_saved_and_gone_on_with(veyra: Run, parrot: Any, tmp_p
     assert [call.system for call in mock.calls] == ["Be brief."] * 3
 
 
+def test_instructions_come_with_a_conversation(veyra: Run, parrot: Any, tmp_path: Path) -> None:
+    """Those of the file go before those set since the chat began; those of the command line go before the file's."""
+    place = tmp_path / "chat.json"
+    mock = parrot(lambda request: "ok")
+    veyra("chat", "-b", "parrot", "--system", "from the file", input=f"a\n/save {place}\n")
+    veyra("chat", "-b", "parrot", input=f"/system since\n/load {place}\nb\n/new\nc\n")
+    veyra("chat", "-b", "parrot", "--load", str(place), "--system", "from the line", input="d\n/new\ne\n")
+    assert [call.system for call in mock.calls] == ["from the file"] * 3 + ["from the line"] * 2
+    assert [len(call.messages) for call in mock.calls] == [1, 3, 1, 3, 1]
+
+
+@pytest.mark.parametrize("typed", [b"a\n", b"/nope\n", b"\xff\n"])
+def test_connections_are_closed_however_the_chat_ends(veyra: Run, typed: bytes) -> None:
+    """At the end of the input and after a mistake."""
+    closed: list[bool] = []
+
+    class Closing(MockBackend):
+        async def aclose(self) -> None:
+            closed.append(True)
+
+    register_backend("parrot", Closing)
+    veyra("chat", "-b", "parrot", input=typed)
+    assert closed == [True]
+
+
 @pytest.mark.parametrize(
     ("typed", "status", "says"),
     [

@@ -59,6 +59,8 @@ def command(*, file: Path | None, verbose: bool, **chosen: Unpack[Chosen]) -> No
             chat = Chat(client, options, runner, Typed(), verbose=verbose)
             if file is not None:
                 chat.load(str(file))
+                if chosen["system"] is not None:
+                    chat.instruct(chosen["system"])
             chat.run()
         finally:
             runner.run(client.aclose())
@@ -154,13 +156,20 @@ class Chat:
 
     # ------------------------------------------------------------------------------------------ commands
 
+    def instruct(self, text: str) -> None:
+        """Set the instructions of the conversation, and of those that are begun after it."""
+        self._options["system"] = text
+        self._go_on()
+
     def load(self, name: str) -> None:
-        """Go on with the conversation in a file."""
+        """Go on with the conversation in a file, and with its instructions."""
         _needs(name, "/load FILE")
         options = self._options.copy()
         options.pop("system", None)
         self._conversation = Conversation.load(name, self._client, **options)
-        self._remember_system(self._conversation.system)
+        self._options = options
+        if self._conversation.system is not None:
+            options["system"] = self._conversation.system
         show.note(f"{len(self._conversation.messages)} messages from {name}")
 
     def _save(self, name: str) -> None:
@@ -174,8 +183,7 @@ class Chat:
 
     def _system(self, text: str) -> None:
         if text:
-            self._remember_system(text)
-            self._go_on()
+            self.instruct(text)
         show.note(f"the instructions: {self._conversation.system or 'none'}")
 
     def _model(self, name: str) -> None:
@@ -187,11 +195,6 @@ class Chat:
     def _help(self, _rest: str) -> None:
         for what, meaning in _HELP:
             show.note(f"{what:<16} {meaning}")
-
-    def _remember_system(self, text: str | None) -> None:
-        self._options.pop("system", None)
-        if text is not None:
-            self._options["system"] = text
 
     def _go_on(self) -> None:
         """Go on with the same conversation and the options as they are now."""
