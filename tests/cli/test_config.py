@@ -246,6 +246,14 @@ def test_models_and_health_ask_the_backend_of_the_settings(veyra: Run, write: Ca
         assert (result.exit_code, "unknown backend 'nobody'" in result.stderr) == (2, True)
 
 
+def test_a_backend_whose_settings_are_refused_is_listed_so(veyra: Run, write: Callable[[str], Path]) -> None:
+    """One backend that cannot be made as it is set does not keep the others from being listed."""
+    write("[backends.vllm]\nbase_url = 'http://far.test/v1'\n")
+    rows = {line.split()[0]: line for line in veyra("backends").stdout.splitlines()}
+    assert "nowhere: see veyra config check" in rows["vllm"]
+    assert "http://127.0.0.1:11434" in rows["ollama"]
+
+
 def test_a_missing_key_says_where_it_was_looked_for(veyra: Run, write: Callable[[str], Path]) -> None:
     """The command names the place that the settings named, not the vendor's usual variable."""
     path = write("backend = 'openai'\nmodel = 'm'\n[backends.openai]\napi_key_env = 'WORK_KEY'\n")

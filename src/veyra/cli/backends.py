@@ -8,7 +8,7 @@ import click
 
 from veyra import config, environ
 from veyra.cli import show
-from veyra.errors import InvalidRequestError
+from veyra.errors import ConfigError, InvalidRequestError
 from veyra.models.endpoints import ENDPOINTS, Endpoint
 from veyra.models.registry import get_backend, list_backends
 from veyra.models.wire import WireBackend
@@ -89,6 +89,8 @@ def _where(endpoint: Endpoint) -> str | None:
         backend = get_backend(endpoint.name, audit="off").backend
     except InvalidRequestError:  # its address is not shown: it may hold a password
         return f"nowhere: {endpoint.base_url_variable} is not an address"
+    except ConfigError:  # of its own settings: those of all were read before
+        return "nowhere: see veyra config check"
     return backend.base_url if isinstance(backend, WireBackend) else endpoint.base_url
 
 
