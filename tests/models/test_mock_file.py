@@ -97,6 +97,16 @@ async def test_both_forms_say_the_same(mock: MockBackend) -> None:
         await mock.generate("anything")
 
 
+async def test_a_reply_is_finished_when_it_was_given_as_often_as_it_says(tmp_path: Path) -> None:
+    """`times` is how often it answers, and how often it has to."""
+    mock = MockBackend(_written(tmp_path, "s.jsonl", '{"text": "twice", "times": 2}'))
+    await mock.generate("a")
+    with pytest.raises(AssertionError, match="1 reply of the mock's script not given"):
+        mock.assert_finished()
+    await mock.generate("b")
+    mock.assert_finished()
+
+
 async def test_a_byte_order_mark_is_no_part_of_a_script(tmp_path: Path) -> None:
     """What some editors put in front of UTF-8 is passed over."""
     path = _written(tmp_path, "s.jsonl", b'\xef\xbb\xbf{"text": "caf\xc3\xa9"}')
