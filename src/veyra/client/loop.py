@@ -18,7 +18,6 @@ import os
 import threading
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from contextlib import aclosing, suppress
-from contextvars import Context, copy_context
 from typing import Final, Generic, Self, TypeVar
 
 from veyra.errors import InvalidRequestError, VeyraError
@@ -106,7 +105,6 @@ class LoopThread:
         """
         slot: _Slot[T] = _Slot()
         tasks: list[asyncio.Task[None]] = []
-        context = copy_context()
 
         async def carry_out() -> None:
             try:
@@ -115,7 +113,7 @@ class LoopThread:
                 self.fail(slot, error)
 
         def begin() -> None:
-            tasks.append(self.begin(carry_out(), context))
+            tasks.append(self.begin(carry_out()))
 
         def cancel() -> None:
             for task in tasks:
@@ -150,15 +148,18 @@ class LoopThread:
             raise
 
     def post(self, callback: Callable[[], object]) -> bool:
-        """Have the loop call something, in the order of posting; False where the loop has ended. Never waits."""
+        """Have the loop call something in the context of the caller, in the order of posting; False where the loop has ended.
+
+        Never waits.
+        """
         if not self._is_open:
             return False
         self._loop.call_soon_threadsafe(callback)
         return True
 
-    def begin(self, coroutine: Coroutine[object, object, None], context: Context) -> asyncio.Task[None]:
-        """Begin a task, which is kept until it has ended. To be called on the loop."""
-        task = self._loop.create_task(coroutine, context=context)
+    def begin(self, coroutine: Coroutine[object, object, None]) -> asyncio.Task[None]:
+        """Begin a task, which is kept until it has ended. To be called on the loop, by what was posted there."""
+        task = self._loop.create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
@@ -183,9 +184,8 @@ class LoopThread:
     def _serve(self) -> None:
         try:
             while self._is_open:
-                with suppress(
-                    SystemExit, KeyboardInterrupt
-                ):  # a task raised it, and whoever waits for that has it, too
+                # What a task raised, whoever waits for that has, too.
+                with suppress(SystemExit, KeyboardInterrupt):
                     self._loop.run_forever()
             self._loop.run_until_complete(self._wind_up())
         finally:
@@ -210,7 +210,6 @@ class Walk(Generic[T]):
         self._thread = thread
         self._make = make
         self._asked: asyncio.Queue[_Slot[T]] = asyncio.Queue()
-        self._context = copy_context()
         self._task: asyncio.Task[None] | None = None
         self._has_begun = False
         self._is_over = False
@@ -252,7 +251,7 @@ class Walk(Generic[T]):
 
     def _ask(self, slot: _Slot[T]) -> None:
         if self._task is None:
-            self._task = self._thread.begin(self._carry_out(), self._context)
+            self._task = self._thread.begin(self._carry_out())
         self._asked.put_nowait(slot)
 
     def _cancel(self, slot: _Slot[T]) -> None:
