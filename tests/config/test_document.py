@@ -225,6 +225,11 @@ def test_a_setting_does_not_show_its_secret(write: Write) -> None:
     )
     settings = list(config.load().settings())
     assert len(settings) == 3
-    shown = [repr(config.documents()), repr(settings), *(repr(setting.masked) for setting in settings)]
+    shown = [
+        repr(config.load()),
+        repr(config.documents()),
+        repr(settings),
+        *(repr(setting.masked) for setting in settings),
+    ]
     assert SECRET not in "".join(shown)
     assert "'http://***@h:1'" in shown

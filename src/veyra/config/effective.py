@@ -27,6 +27,9 @@ class Config:
     def __init__(self, settings: Mapping[Name, Setting]) -> None:
         self._settings = settings
 
+    def __repr__(self) -> str:
+        return f"<Config of {len(self._settings)} settings from files>"
+
     def setting(self, name: str) -> Setting | None:
         """Return what sets a setting, None where nothing does.
 
