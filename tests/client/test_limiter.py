@@ -11,6 +11,7 @@ import pytest
 
 import virtual
 from client.asked import Scripted
+from client.limited import LimitedServer
 from veyra import AuditLog, Breaker, Client, Fallback, Limits, Retry, Target
 from veyra.client.limiter import Limiter, Refusal
 from veyra.client.observe import AttemptStarted, Observation, Waiting
@@ -436,6 +437,24 @@ def test_a_circuit_that_opens_while_a_call_waits() -> None:
         limiter = client._stations[0].admission
         assert isinstance(limiter, Limiter)
         assert (limiter.in_flight, limiter.waiting) == (0, 0)
+
+    virtual.run(main())
+
+
+def test_a_stream_teaches_before_it_ends() -> None:
+    """What the head of a streamed answer tells is followed from its first event on, not from its end."""
+
+    async def main() -> None:
+        server = LimitedServer("sliding", requests=1, tokens=None, slowest=0.0)
+        client = Client(server, audit="off", retry=Retry(attempts=1))
+        async with client.stream("a") as reply:
+            async for _ in reply:
+                break
+            waiting = asyncio.create_task(client.generate("b"))
+            await asyncio.sleep(1.0)
+            assert server.sent == 1
+        await waiting
+        assert not server.refused
 
     virtual.run(main())
 
