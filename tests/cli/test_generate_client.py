@@ -93,6 +93,7 @@ def test_a_budget_refuses_what_could_cost_more(veyra: Run, attempts: Attempts, m
     result = veyra("generate", "hi", "-b", "openai", "-m", "gpt-4o", "--max-tokens", "1000", "--budget", "0.000001")
     assert (result.exit_code, result.stdout) == (1, "")
     assert "budget" in result.stderr
+    assert "Hint: allow more with --budget, or shorter answers with --max-tokens" in result.stderr
     assert [row["status"] for row in attempts()] == ["blocked"]
 
 

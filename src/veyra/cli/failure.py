@@ -25,6 +25,7 @@ _HINTS: tuple[tuple[type[errors.VeyraError], str], ...] = (  # the first class t
     (errors.ServerError, "the failure is the provider's: try again later"),
     (errors.IncompleteStreamError, "what came is not the whole answer: try again"),
     (errors.MalformedResponseError, "check that the address (--base-url) is right and speaks this backend's format"),
+    (errors.BudgetExceededError, "allow more with --budget, or shorter answers with --max-tokens"),
     (errors.AuditWriteError, "the call was made, and may be billed"),
     (errors.AuditCorruptError, "veyra audit verify says more"),
     (errors.AuditUnavailableError, "record elsewhere with --audit DIR, or nowhere with --audit off"),
