@@ -12,11 +12,12 @@ import pytest
 import virtual
 from client.asked import Scripted
 from client.limited import LimitedServer
-from veyra import AuditLog, Breaker, Client, Fallback, Limits, Retry, Target
+from veyra import AuditLog, Breaker, Client, Fallback, Limits, Retry, Target, get_backend
 from veyra.client.limiter import Limiter, Refusal
 from veyra.client.observe import AttemptStarted, Observation, Waiting
 from veyra.errors import InvalidRequestError, RateLimitError, ServerError
 from veyra.policy.gauge import Ticket
+from veyra.transport.script import Answer, ScriptedTransport
 
 
 def one() -> int:
@@ -465,3 +466,27 @@ def test_limits_of_another_type_are_refused() -> None:
         Client("mock", limits=5, audit="off")  # type: ignore[arg-type]
     with pytest.raises(InvalidRequestError, match="limits is a Limits or None, not dict"):
         Target("mock", limits={})  # type: ignore[arg-type]
+
+
+def test_limits_are_learned_over_the_wire() -> None:
+    """The headers of a real format's answer reach the limits: the next call waits until there is something left."""
+    head = {
+        "content-type": "application/json",
+        "x-ratelimit-limit-requests": "60",
+        "x-ratelimit-remaining-requests": "0",
+        "x-ratelimit-reset-requests": "30s",
+    }
+    body = b'{"id":"c","object":"chat.completion","model":"m","choices":[{"index":0,"message":{"role":"assistant",'
+    body += b'"content":"yes"},"finish_reason":"stop"}],"usage":{"prompt_tokens":3,"completion_tokens":2}}'
+    transport = ScriptedTransport([Answer(headers=head, chunks=[body]), Answer(chunks=[body])])
+
+    async def main() -> None:
+        backend = get_backend("openai", api="chat", model="m", api_key="sk-test", transport=transport, audit="off")
+        client = Client(backend, audit="off")
+        await client.generate("a")
+        assert now() == 0.0
+        await client.generate("b")
+        assert now() == pytest.approx(30.0, abs=0.1)
+
+    virtual.run(main())
+    transport.assert_finished()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple, TypeAlias
 
@@ -13,9 +12,6 @@ from veyra.policy.readings import Reading, read
 
 DEFAULT_OUTPUT: Final = 1000
 """Tokens that an answer is taken to have, for limits, where the call sets no `max_tokens`."""
-
-_REMEMBERED: Final = 10_000
-"""Attempts that have ended whose times are remembered while nothing is limited."""
 
 Measure: TypeAlias = Callable[[], int]
 """Estimates the tokens of an attempt: called only where tokens are limited."""
@@ -56,8 +52,8 @@ NOTHING: Final = Ahead(0, 0)
 class Gauge:
     """Keeps count of what is asked of one target. Times are arguments, and nothing waits.
 
-    Nothing is counted before a limit is known: given, told by the target, or guessed from its refusal. What is under way
-    then, and for requests what has ended of late, is counted from then on.
+    What is under way is counted only once a limit is known: given, told by the target, or guessed from its refusal. It is
+    counted then, and so are the requests that have ended of late.
 
     Args:
         limits: what may be asked; what the target tells besides is learned where they say so.
@@ -68,7 +64,6 @@ class Gauge:
         self._requests = Meter(limits.requests_per_minute)
         self._tokens = Meter(limits.tokens_per_minute)
         self._flying: set[Ticket] = set()
-        self._ended: deque[float] = deque(maxlen=_REMEMBERED)
         self._closed_until = -math.inf
         self._counts_requests = limits.requests_per_minute is not None
         self._counts_tokens = limits.tokens_per_minute is not None
@@ -138,7 +133,7 @@ class Gauge:
         if ticket.requests is not None:
             self._requests.settle(now, ticket.requests, int(sent), once=True, heard=ticket.heard)
         elif sent:
-            self._ended.append(now)
+            self._requests.add(now, 1)
         if ticket.tokens is not None:
             used = ticket.tokens.amount if tokens is None else tokens
             self._tokens.settle(now, ticket.tokens, used if sent else 0, heard=ticket.heard)
@@ -167,13 +162,10 @@ class Gauge:
             self._requests.refused(now)
 
     def _count_requests(self) -> None:
-        """Count requests from now on, and those that are known of."""
+        """Count requests when they begin from now on: those that are under way, too."""
         if self._counts_requests:
             return
         self._counts_requests = self._is_limited = True
-        for ended in self._ended:
-            self._requests.settle(ended, self._requests.take(ended, 1), 1)
-        self._ended.clear()
         for ticket in sorted(self._flying, key=lambda ticket: ticket.at):
             ticket.requests = self._requests.take(ticket.at, 1)
 

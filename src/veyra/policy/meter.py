@@ -169,6 +169,12 @@ class Meter:
         if amount:
             self._seen(now, amount)
 
+    def add(self, now: float, amount: int) -> None:
+        """Count what was seen by now and was not taken before."""
+        if not self._slots or now - self._slots[-1].first > _GRAIN:
+            self._advance(now)
+        self._seen(now, amount)
+
     def _drop(self, hold: Hold) -> None:
         if hold.slot is None or not hold.slot.over:
             self.used -= hold.amount
