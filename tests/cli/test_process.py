@@ -187,6 +187,7 @@ def test_the_help_loads_no_library_it_does_not_need() -> None:
 CANARY = "canary-5f1d0c9ab2e74d63"
 
 
+@pytest.mark.timeout(60)  # it starts a dozen processes
 def test_a_key_is_nowhere(echoing: Server, log: Path, tmp_path: Path) -> None:
     """A key that the provider sends back in errors, header names and ids is in no output and no file."""
     keys = {"OPENAI_API_KEY": CANARY, "ANTHROPIC_API_KEY": CANARY, "OLLAMA_API_KEY": CANARY}

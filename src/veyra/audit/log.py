@@ -227,7 +227,7 @@ class AuditLog:
         Args:
             call: the id of the call; attempt: which try of it was not made, from 1.
             backend: who would have been asked.
-            reason: what refused it, in a word: `limit`, `budget`, `circuit`, `deadline`.
+            reason: what refused it, in a word: `limit`, `budget` or `circuit`.
             attributes: as for `intent`.
 
         Raises:
