@@ -154,9 +154,10 @@ class Call(Generic[T, R]):
         """
         lease: Lease | None = None
         while lease is None:
-            answer = await self._recalled()
-            if answer is not None:
-                return answer
+            if self._rules.cache is not None and self._looked_for != self._place:
+                answer = await self._recalled(self._rules.cache)
+                if answer is not None:
+                    return answer
             now = asyncio.get_running_loop().time()
             station, measure = self._station, partial(forecast.tokens, self._question.request(self._station))
             if not station.passes(now):
@@ -235,11 +236,9 @@ class Call(Generic[T, R]):
             most = forecast.dollars(self._question.request(station), station.backend, ledger.now())
         lease.charge(ledger, ledger.reserve(self._payer, most, target=station.name))
 
-    async def _recalled(self) -> R | None:
-        """Return what the cache has of the present target, on record; None where there is nothing, or it was looked for."""
-        cache, station = self._rules.cache, self._station
-        if cache is None or self._looked_for == self._place:
-            return None
+    async def _recalled(self, cache: Cache) -> R | None:
+        """Return what the cache has of the present target, on record; None where there is nothing."""
+        station = self._station
         self._looked_for = self._place
         began = asyncio.get_running_loop().time()
         asked = self._question.request(station)
