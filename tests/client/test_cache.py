@@ -590,6 +590,30 @@ def test_answers_outlast_the_process_and_are_the_users_alone(tmp_path: Path) -> 
     assert [path.stat().st_mode & 0o777 for path in _files(directory)] == [0o600]
 
 
+SEVERAL = """
+import asyncio, sys
+from veyra import Cache, Client
+
+async def main():
+    client = Client("mock", audit="off", cache=Cache.disk(sys.argv[1], max_bytes=16_000))
+    for _ in range(3):
+        for number in range(40):
+            answer = await client.generate(f"number {number}")
+            assert answer.content.endswith(f"begins: number {number}"), answer.content
+
+asyncio.run(main())
+"""
+
+
+def test_several_processes_share_a_directory(tmp_path: Path) -> None:
+    """While all write, read and make room, each gets the answers to its own questions, and nothing is amiss."""
+    command = [sys.executable, "-W", "error", "-c", SEVERAL, str(tmp_path / "cache")]
+    processes = [subprocess.Popen(command, stderr=subprocess.PIPE) for _ in range(4)]
+    assert [process.communicate(timeout=15)[1] for process in processes] == [b""] * 4
+    assert sum(path.stat().st_size for path in _files(tmp_path / "cache")) <= 16_000 * (1 + 4 / 16)
+    assert not list((tmp_path / "cache").glob("*/*.new"))
+
+
 @pytest.mark.parametrize("what", ["flipped", "cut", "empty", "swapped", "grown"])
 async def test_a_damaged_file_is_a_miss(what: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Whatever happened to a file, its answer is asked for anew, with a warning that names it, and kept again."""

@@ -174,10 +174,10 @@ class DiskShelf:
                 about = path.stat()
             except FileNotFoundError:  # another process made room
                 continue
-            if path.suffix == ".new" and about.st_mtime < time() - _STALE_SECONDS:
-                path.unlink(missing_ok=True)
-            else:
+            if path.suffix != ".new":
                 found.append((about.st_mtime, about.st_size, path))
+            elif about.st_mtime < time() - _STALE_SECONDS:
+                path.unlink(missing_ok=True)
         return found
 
 
