@@ -167,7 +167,7 @@ class Client:
             breaker = Breaker() if len(targets) + len(others) > 1 else None
         else:
             _check_type("breaker", breaker, Breaker)
-        self._routing = order
+        self._routing: Order = order
         self._max_prompt_bytes = max_prompt_bytes
         self._chance = chance
         self._ledger = Ledger(budget or usual.budget, now)

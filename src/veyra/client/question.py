@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Protocol, TypeVar
@@ -24,25 +25,31 @@ class Try(Protocol[R_co]):
     """An attempt, as far as the call that makes it goes."""
 
     @property
+    @abstractmethod
     def streamed(self) -> bool:
         """Whether an event with content came."""
 
     @property
+    @abstractmethod
     def failed(self) -> AttemptRecord | None:
         """What is told of it once it has failed."""
 
     @property
+    @abstractmethod
     def sent(self) -> bool:
         """Whether something may have been sent."""
 
     @property
+    @abstractmethod
     def head(self) -> Head | None:
         """What the provider answered with."""
 
     @property
+    @abstractmethod
     def exchange(self) -> Exchange | None:
         """What is sent and what came of it; None before it is prepared."""
 
+    @abstractmethod
     async def collect(self) -> R_co:
         """Carry it out."""
 
@@ -53,12 +60,15 @@ class Question(Protocol[T_co]):
     operation: Operation
     stream: bool
 
+    @abstractmethod
     def request(self, station: Station) -> Request | EmbedRequest:
         """Return what a target is asked; raises `InvalidRequestError` where it cannot be asked there."""
 
+    @abstractmethod
     def model(self, station: Station) -> str | None:
         """Return the model that is asked for at a target."""
 
+    @abstractmethod
     def attempt(
         self,
         station: Station,
@@ -70,6 +80,7 @@ class Question(Protocol[T_co]):
     ) -> T_co:
         """Return an attempt at a target that takes `total` seconds at most."""
 
+    @abstractmethod
     def repair(self, error: OutputMismatchError, *, done: int) -> bool:
         """Ask from now on for a better answer at the same target; False where that has been done often enough."""
 
