@@ -230,6 +230,52 @@ async def test_a_call_ends_once_for_its_observers() -> None:
     assert [end.response is not None and end.error is None for end in ends] == [True, True]
 
 
+class Stepping(MemoryShelf):
+    """A shelf that suspends before and after each thing it does."""
+
+    async def get(self, key: str) -> bytes | None:
+        await asyncio.sleep(0)
+        data = await super().get(key)
+        await asyncio.sleep(0)
+        return data
+
+    async def put(self, key: str, data: bytes) -> None:
+        await asyncio.sleep(0)
+        await super().put(key, data)
+        await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("steps", range(12))
+async def test_cancelling_at_any_step_leaves_nothing_half_done(steps: int, *, stream: bool) -> None:
+    """Whenever the caller leaves: one outcome for each intent, one end for each beginning, and what is kept is whole."""
+    seen: list[Observation] = []
+    log, backend, shelf = AuditLog.memory(), Counting(), Stepping(9)
+    client = Client(backend, audit=log, cache=Cache(shelf), observers=[seen.append])
+
+    async def ask() -> None:
+        if not stream:
+            await client.generate("Hello")
+            return
+        async with client.stream("Hello") as reply:
+            async for _ in reply:
+                await asyncio.sleep(0)
+
+    for _ in range(2):  # the second finds what the first has kept, if it has
+        task = asyncio.create_task(ask())
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait([task])
+    names = [type(event).__name__ for event in seen]
+    assert names.count("CallStarted") == names.count("CallEnded")
+    assert names.count("AttemptStarted") == names.count("AttemptEnded") == backend.asked
+    assert all(row.status != "open" for row in log.attempts())
+    assert log.verify().ok
+    again = await client.generate("Hello")
+    assert again.content == "answer 1" or not again.cached
+
+
 def test_calls_at_the_same_time_each_ask() -> None:
     """Nobody waits for another's answer (rule 5)."""
 
