@@ -13,6 +13,7 @@ from dataclasses import KW_ONLY, dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias, TypedDict
 
 from veyra.errors import InvalidRequestError
+from veyra.quick import quick
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -231,6 +232,7 @@ class Options(RunOptions, total=False):
     tools: Sequence[Any]
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
     """One call, independent of any provider: what `generate` and `stream` were given, checked.
@@ -286,6 +288,7 @@ class EmbedRequest:
 # ------------------------------------------------------------------------------------------------ events
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Usage:
     """Tokens, as the provider counted them; None is "not stated", which is not zero.
@@ -343,6 +346,7 @@ class ModelWarning:
     parameter: str | None = None
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finish:
     """The end of an answer: comes exactly once, last.
@@ -374,6 +378,7 @@ Event: TypeAlias = TextDelta | ReasoningDelta | ToolCallDelta | ModelWarning | F
 # ---------------------------------------------------------------------------------------------- response
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Receipt:
     """Where a record stands in the log. Whoever keeps it can show later that the log was cut or changed.
@@ -391,6 +396,7 @@ class Receipt:
     leaf_hash: str
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptRecord:
     """One attempt of a call: which backend, how it ended, what it used, and its log entry.
@@ -418,6 +424,7 @@ class AttemptRecord:
     ambiguous: bool = False
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class ModelResponse:
     """One answer, in one form whichever backend gave it. The first seven fields are those of ADR-0001.

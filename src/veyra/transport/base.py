@@ -21,9 +21,11 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 
+from veyra.quick import quick
 from veyra.types import Secret
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outgoing:
     """One request: where to, and the exact bytes of its body.
