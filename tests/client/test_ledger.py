@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import virtual
-from veyra import AuditLog, Budget, Client, Fallback, Limits, Message, MockBackend, Retry
+from veyra import AuditLog, Budget, Cache, Client, Fallback, Limits, Message, MockBackend, Retry
 from veyra.client import forecast
 from veyra.client.ledger import NOBODY, Ledger, Payer, Reservation
 from veyra.client.limiter import Limiter
@@ -719,5 +719,18 @@ def test_a_stream_that_is_left_stays_spent() -> None:
                 break
         assert (client.spent.assumed, client.spent.reserved) == (reserved(HI, 50), Decimal(0))
         await client.generate("hi", max_tokens=50)
+
+    virtual.run(main())
+
+
+def test_an_answer_from_the_cache_costs_nothing() -> None:
+    """What is answered from the cache needs no room in a budget and no place among the limits."""
+
+    async def main() -> None:
+        limits = Limits(requests_per_minute=1, max_wait=0.0)
+        client = client_of(Priced(), Budget(client="0.0008"), cache=Cache.memory(), limits=limits)
+        for _ in range(3):
+            await client.generate("hi", max_tokens=50)
+        assert client.spent.total == COST
 
     virtual.run(main())
