@@ -284,27 +284,34 @@ def test_several_loops_one_after_the_other() -> None:
 
 
 def test_a_loop_that_was_closed_with_somebody_in_line() -> None:
-    """A waiter whose loop was closed under it is passed over."""
+    """Waiters whose loop was closed under them are passed over, and hold nothing when they are told of it."""
     limiter = Limiter("t", Limits(concurrency=1))
     loop = asyncio.new_event_loop()
     held = loop.run_until_complete(enter(limiter))
-    coroutine = enter(limiter)
+    coroutines = [enter(limiter) for _ in range(3)]
 
     async def stand() -> None:
-        coroutine.send(None)
+        for coroutine in coroutines:
+            coroutine.send(None)
 
     loop.run_until_complete(stand())
     loop.close()
-    assert limiter.waiting == 1
+    assert limiter.waiting == 3
+    with pytest.raises(RuntimeError, match="closed"):
+        coroutines[0].throw(RuntimeError("closed"))
 
     async def main() -> None:
         limiter.release(now(), held, sent=True)
         assert limiter.waiting == 0
-        assert stepped(enter(limiter)) is not None
+        ticket = stepped(enter(limiter))
+        assert ticket is not None
+        limiter.release(now(), ticket, sent=True)
 
     asyncio.run(main())
-    with pytest.raises(RuntimeError, match="closed"):
-        coroutine.throw(RuntimeError("closed"))
+    for coroutine in coroutines[1:]:
+        with pytest.raises(RuntimeError, match="closed"):
+            coroutine.throw(RuntimeError("closed"))
+    assert limiter.in_flight == 0
 
 
 def test_loops_in_threads() -> None:

@@ -20,7 +20,7 @@ from threading import Lock
 from typing import NamedTuple
 
 from veyra.errors import RateLimitError
-from veyra.policy.gauge import Ahead, Gauge, Measure, Ticket
+from veyra.policy.gauge import NOTHING, Ahead, Gauge, Measure, Ticket
 from veyra.policy.limits import Limits
 
 _LATE = 0.001
@@ -203,17 +203,18 @@ class Limiter(Admission):
                 waiter.ticket = self._gauge.enter(now, waiter.measure, waiter.tokens)
                 if not _called(waiter.loop, loop, waiter.wake):
                     self._gauge.leave(now, waiter.ticket, sent=False, tokens=None)
+                    waiter.ticket = None
 
     def _attended(self, waiter: _Waiter, loop: asyncio.AbstractEventLoop, now: float) -> bool:
         """See that the head of the line is looked at when something is free; False where its loop is closed."""
         if waiter.loop is not loop:
             return _called(waiter.loop, loop, lambda: self._serve(waiter.loop))
+        if loop.is_closed():
+            return False
         if waiter.timer is not None:
             waiter.timer.cancel()
-        wait = self._gauge.wait(now, waiter.tokens)
-        waiter.timer = (
-            loop.call_later(wait + _LATE, self._serve, loop) if wait else None
-        )  # else another's end serves it
+        wait = self._gauge.wait(now, waiter.tokens)  # 0 where another attempt has to end: that serves the line
+        waiter.timer = loop.call_later(wait + _LATE, self._serve, loop) if wait else None
         return True
 
     def _measure(self, waiter: _Waiter) -> None:
@@ -241,12 +242,10 @@ class Limiter(Admission):
             if waiter.ticket is not None:
                 return waiter.ticket
             now = loop.time()
-            before = list(self._line)
+            first = next(iter(self._line))
             self._remove(waiter)
-            ahead = before[: before.index(waiter)]
-            counted = Ahead(len(ahead), sum(other.tokens for other in ahead))
-            wait = self._gauge.wait(now, waiter.tokens, counted)
-            error = self._refusal(now, waiter.tokens, counted, wait, patience, waited=True)
+            wait = self._gauge.wait(now, first.tokens)
+            error = self._refusal(now, first.tokens, NOTHING, wait, patience, waited=True)
         self._serve(loop)
         raise error
 
@@ -268,11 +267,13 @@ class Limiter(Admission):
 
 def _called(where: asyncio.AbstractEventLoop, here: asyncio.AbstractEventLoop, function: Callable[[], object]) -> bool:
     """Call a function on a loop, at once where that is the running one; False where the loop is closed."""
+    if where.is_closed():
+        return False
     if where is here:
         function()
         return True
     try:
         where.call_soon_threadsafe(function)
-    except RuntimeError:
+    except RuntimeError:  # closed since
         return False
     return True
