@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import Result
 
 from client.asked import Scripted
+from veyra import config
 from veyra.errors import AuthenticationError, ServerError
 from veyra.models import registry
 from veyra.models.mock import MockBackend
@@ -140,3 +142,19 @@ def test_health_asks_everybody(veyra: Run) -> None:
     wrong = veyra("health", "--all", "-b", "mock")
     assert wrong.exit_code == 2
     assert "--all asks every backend" in wrong.stderr
+
+
+def test_how_often_is_asked_is_for_the_settings_to_say(
+    veyra: Run, register: Register, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without --retries the settings count, and who sets nothing asks once; with it, they do not."""
+    settings = tmp_path / "veyra.toml"
+    settings.write_text("client.retry.attempts = 3\n")
+    register("first", down(2))
+    assert veyra("generate", "hi", "-b", "first", "-m", "a").exit_code == 1
+    monkeypatch.setenv("VEYRA_CONFIG", str(settings))
+    config.reload()
+    register("second", down(2))
+    assert veyra("generate", "hi", "-b", "second", "-m", "a").stdout == "up again\n"
+    register("third", down(2))
+    assert veyra("generate", "hi", "-b", "third", "-m", "a", "--retries", "1").exit_code == 1

@@ -14,6 +14,7 @@ from veyra.cli import show
 from veyra.cli.asked import asked
 from veyra.cli.failure import Misuse
 from veyra.cli.profile import profile_option
+from veyra.client import preset
 from veyra.client.client import Client
 from veyra.errors import InvalidRequestError
 from veyra.models.endpoints import ENDPOINTS
@@ -36,7 +37,7 @@ class Chosen(TypedDict):
     max_tokens: int | None
     temperature: float | None
     timeout: float | None
-    retries: int
+    retries: int | None
     budget: Budget | None
     base_url: str | None
     mock_script: Path | None
@@ -78,9 +79,7 @@ _OPTIONS = (
         "--retries",
         metavar="N",
         type=click.IntRange(min=0, max=20),
-        default=0,
-        show_default=True,
-        help="How often to ask again where that can help.",
+        help="How often to ask again where that can help, instead of what the settings say, or never.",
     ),
     click.option("--budget", metavar="USD", callback=_budget, help="What may be spent; nothing is asked beyond it."),
     click.option("--base-url", metavar="URL", help="Where the backend is, instead of its own address."),
@@ -134,7 +133,7 @@ def opened(chosen: Chosen, fallback: Sequence[str] = ()) -> Iterator[tuple[Clien
             **_given(base_url=chosen["base_url"], replies=script, model=model if fallback else None),
         ),
         fallback=[_target(spec) for spec in fallback],
-        retry=Retry(attempts=chosen["retries"] + 1),
+        retry=_retry(chosen["retries"]),
         budget=chosen["budget"],
         audit=chosen["audit"],
     )
@@ -145,6 +144,13 @@ def opened(chosen: Chosen, fallback: Sequence[str] = ()) -> Iterator[tuple[Clien
     finally:
         if client.log is not None:
             client.log.close()
+
+
+def _retry(retries: int | None) -> Retry | None:
+    """Return how often to ask; None for as the settings have it. Whoever sets nothing asks once."""
+    if retries is not None:
+        return Retry(attempts=retries + 1)
+    return None if preset.policies().retry is not None else Retry(attempts=1)
 
 
 def _target(spec: str) -> str:
