@@ -111,7 +111,9 @@ class LimitedServer(EventBackend):
         requests, tokens: what it allows; None is not counted.
         told: what its answers tell of that.
         seed: decides how long requests take to arrive and answers to come, and how many tokens they have.
-        slowest: seconds that a request takes to arrive at most, and its answer to come back.
+        slowest: seconds that a request takes to arrive at most.
+        longest: seconds that its answer takes at most; by default as long as a request.
+        charges: what counts of an answer, the tokens that it has (`used`) or those that it was allowed (`asked`).
 
     Attributes:
         arrived: for each request, in order: when it arrived, and its prompt.
@@ -130,6 +132,8 @@ class LimitedServer(EventBackend):
         told: Told = "openai",
         seed: int = 0,
         slowest: float = 3.0,
+        longest: float | None = None,
+        charges: Literal["used", "asked"] = "used",
     ) -> None:
         self._rules = {
             "requests": None if requests is None else RULES[rule](requests),
@@ -138,6 +142,8 @@ class LimitedServer(EventBackend):
         self._told = told
         self._random = random.Random(seed)
         self._slowest = slowest
+        self._longest = slowest if longest is None else longest
+        self._charges = charges
         self.arrived: list[tuple[float, str]] = []
         self.refused: list[float] = []
         self.sent = 0
@@ -168,7 +174,8 @@ class LimitedServer(EventBackend):
         assert isinstance(request.prompt, str)
         self.arrived.append((now, request.prompt))
         prompt, answer = len(request.prompt) // 4, self._random.randint(1, request.max_tokens or 100)
-        costs = {"requests": 1, "tokens": prompt + answer}
+        charged = answer if self._charges == "used" else request.max_tokens or 0
+        costs = {"requests": 1, "tokens": prompt + charged}
         rules = {name: rule for name, rule in self._rules.items() if rule is not None}
         fits = all(costs[name] <= rule.left(now) for name, rule in rules.items())
         if fits:
@@ -180,7 +187,7 @@ class LimitedServer(EventBackend):
             wait = None if self._told == "nothing" else max(rule.reset(now) for rule in rules.values())
             msg = "too many"
             raise RateLimitError(msg, status=429, retry_after=wait)
-        await asyncio.sleep(self._random.uniform(0.0, self._slowest))
+        await asyncio.sleep(self._random.uniform(0.0, self._longest))
         yield TextDelta("yes")
         yield Finish(reason="stop", usage=Usage(input_total=prompt, output_total=answer), model="m")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Literal
 
 import pytest
 
@@ -37,6 +38,20 @@ def test_limits_that_are_given_are_never_exceeded(rule: str) -> None:
         assert not server.refused
         assert server.sent == CALLS
         assert asyncio.get_running_loop().time() < 1.35 * CALLS / 60 * 60.0
+
+    virtual.run(main())
+
+
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("charges", ["used", "asked"])
+def test_answers_that_take_long(rule: str, charges: Literal["used", "asked"]) -> None:
+    """Where answers take up to three minutes, and tokens count as used or as asked for, nothing is refused either."""
+
+    async def main() -> None:
+        server = LimitedServer(rule, longest=180.0, charges=charges)
+        client = Client(server, limits=GIVEN, audit="off", retry=Retry(attempts=1))
+        assert len(await ask_all(client)) == CALLS
+        assert not server.refused
 
     virtual.run(main())
 
