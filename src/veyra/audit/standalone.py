@@ -20,7 +20,6 @@ Every function raises `ValueError` on what is not exactly as it should be, in ti
 
 from __future__ import annotations
 
-import argparse
 import base64
 import binascii
 import hmac
@@ -419,6 +418,8 @@ def describe(verdict: Verdict) -> list[str]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Check the bundle that the arguments name, say what it proves, and return the exit status."""
+    import argparse  # noqa: PLC0415  (for the program alone: who imports this file needs none)
+
     parser = argparse.ArgumentParser(description="Check a bundle of proofs from a Veyra audit log.")
     parser.add_argument("file", metavar="BUNDLE", help="the bundle, a JSON file")
     parser.add_argument("--key", action="append", default=[], help="the log's verifier key, known from elsewhere")

@@ -11,9 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from importlib import import_module
-from importlib.metadata import EntryPoint, entry_points
 from os import PathLike
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from veyra import config
 from veyra.audit import AuditLog
@@ -25,6 +24,9 @@ from veyra.models.gate import Gate
 from veyra.models.request import MAX_PROMPT_BYTES
 from veyra.models.stand_in import Factory, made, usual_log
 from veyra.types import Secret
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 GROUP = "veyra.backends"
 """The entry-point group: `[project.entry-points."veyra.backends"]`, `name = "package.module:Class"`."""
@@ -122,6 +124,8 @@ def list_backends() -> list[str]:
 
 
 def _installed() -> dict[str, EntryPoint]:
+    from importlib.metadata import entry_points  # noqa: PLC0415  (as dear as a tenth of the HTTP library, and for a name of nobody else's)
+
     return {point.name: point for point in entry_points(group=GROUP)}
 
 
