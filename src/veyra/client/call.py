@@ -158,12 +158,12 @@ class Call(Generic[T, R]):
                 answer = await self._recalled(self._rules.cache)
                 if answer is not None:
                     return answer
-            now = asyncio.get_running_loop().time()
-            station, measure = self._station, partial(forecast.tokens, self._question.request(self._station))
+            station, now = self._station, asyncio.get_running_loop().time()
             if not station.passes(now):
                 if not self._onward():
                     await self._refuse(self._open_circuits(now), "circuit")
                 continue
+            measure = partial(forecast.tokens, self._question.request(station))
             ticket = station.admission.try_enter(now, measure)
             lease = await self._in_turn(measure) if ticket is None else station.enter(ticket)
         station, now = self._station, asyncio.get_running_loop().time()

@@ -153,11 +153,14 @@ class Ledger:
         reserved = reservation.amount
         with self._lock:
             for account in reservation.accounts:
-                if cost is not None or not billed:
-                    account.settle(reserved or ZERO, cost or ZERO)
-                elif reserved is not None:
-                    account.assume(reserved)
-                else:
+                if reserved is not None:
+                    if cost is None and billed:
+                        account.assume(reserved)
+                    else:
+                        account.settle(reserved, cost or ZERO)
+                elif cost is not None:
+                    account.pay(cost)
+                elif billed:
                     account.unknown += 1
 
     def _begin_day(self, moment: datetime) -> None:

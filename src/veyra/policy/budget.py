@@ -84,6 +84,10 @@ class Account:
         self.reserved = _EXACT.subtract(self.reserved, reserved)
         self.spent = _EXACT.add(self.spent, spent)
 
+    def pay(self, spent: Decimal) -> None:
+        """Add what an attempt has cost for which nothing was reserved."""
+        self.spent = _EXACT.add(self.spent, spent)
+
     def assume(self, reserved: Decimal) -> None:
         """Take what an attempt had reserved for what it has cost, as that is not known."""
         self.settle(reserved, reserved)
