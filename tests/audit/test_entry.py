@@ -10,7 +10,7 @@ import time
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from veyra.audit import entry
@@ -87,6 +87,8 @@ def test_attributes_come_back_as_they_were(attributes: dict[str, Any]) -> None:
 _VALUES = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.lists(st.text(), max_size=3)
 
 
+@example({"a": 1, "a!": 2, "a b": 3})
+@example({"t": 1e16, "u": 1e-5, "d": "\x7f"})
 @given(st.dictionaries(st.text(max_size=5) | st.text('ab!"\\ .~\x7f', max_size=4), _VALUES))
 def test_attributes_are_written_in_one_form(attributes: dict[str, Any]) -> None:
     """Whichever way they are written, names stand in the order of their JSON text, and numbers and escapes are Python's."""

@@ -124,6 +124,26 @@ async def test_a_status_of_another_name_is_refused(log: AuditLog) -> None:
     log.close()
 
 
+class _Unwritable(int):
+    """A number that has no form."""
+
+    def __format__(self, spec: str) -> str:
+        raise OverflowError(spec)
+
+
+async def test_a_number_that_cannot_be_written_is_refused_in_our_words(log: AuditLog) -> None:
+    """Whatever a number's type raises, the caller gets an error of the log's, and the pair stays exact."""
+    with pytest.raises(AuditUnavailableError, match="Nothing was sent"):
+        await log.intent(call="c", attempt=_Unwritable(1), backend="mock", attributes={})
+    intent = await ask(log)
+    with pytest.raises(AuditWriteError, match="not on record"):
+        await log.outcome(
+            intent=intent, call="c", attempt=1, backend="mock", status="ok", latency_ns=_Unwritable(1), attributes={}
+        )
+    await answer(log, intent)
+    log.close()
+
+
 async def test_appending_to_memory_never_suspends() -> None:
     """A log in memory answers before the event loop is asked."""
     log = AuditLog.memory()

@@ -12,9 +12,13 @@ from typing import Any
 
 import pytest
 
-from audit.recording import answer, ask, kinds, pair, run, statuses
+from audit.recording import ASKED, answer, ask, kinds, pair, run, statuses
 from veyra.audit import AuditLog, checkpoint, verify
 from veyra.audit import log as log_module
+from veyra.audit.entry import Attempt, intent
+from veyra.audit.keys import Places
+from veyra.audit.modes import Manner, Mode
+from veyra.audit.writer import Writer
 from veyra.errors import AuditUnavailableError
 from veyra.types import Receipt
 
@@ -78,15 +82,28 @@ async def test_an_entry_on_its_way_goes_first(tmp_path: Path) -> None:
     assert verify(tmp_path).ok
 
 
-async def test_a_checkpoint_follows_a_thousand_entries_of_a_lone_caller(tmp_path: Path) -> None:
-    """The thread is told when a checkpoint is due, whoever wrote the entries."""
-    log = AuditLog(tmp_path)
-    for number in range(501):
-        await pair(log, f"c{number}")
-    while not (tmp_path / checkpoint.FILE).exists():
+def test_the_thread_is_told_once_that_entries_want_a_checkpoint(tmp_path: Path) -> None:
+    """It may sleep until a heartbeat is due, and does not see what others write."""
+    writer = Writer(tmp_path, Places(None, None), Manner())
+    drafts = [intent(Attempt(f"c{number}", 1, "mock"), attributes=ASKED) for number in range(3)]
+    writer._recorder.record(drafts[:1])
+    assert all(isinstance(writer.record_here(draft), Receipt) for draft in drafts[1:])
+    assert writer._queue.get_nowait().name == "LOOK"  # type: ignore[union-attr]
+    assert writer._queue.empty()
+    writer.forget()
+
+
+@pytest.mark.parametrize("mode", ["ordered", "async"])
+async def test_in_other_modes_the_thread_writes(tmp_path: Path, mode: Mode) -> None:
+    """Entries that nobody waits for are on their way there: a caller who does wait goes behind them."""
+    log = AuditLog(tmp_path, mode=mode)
+    await pair(log, "opens the log")
+    while log.health().deferred:
         await asyncio.sleep(0)
-    assert checkpoint.parse((tmp_path / checkpoint.FILE).read_bytes()).size <= 1_003
+    receipt = step(ask(log))
+    assert receipt is None or receipt.seq is None
     await log.aclose()
+    assert verify(tmp_path).ok
 
 
 async def test_entries_go_on_while_a_checkpoint_is_written(tmp_path: Path) -> None:

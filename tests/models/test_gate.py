@@ -134,7 +134,7 @@ async def test_generate_collects_what_the_backend_says() -> None:
     assert (response.model, response.backend, response.request_id) == ("m-2026", "steps", "req")
     assert (response.finish_reason, response.raw_finish_reason) == ("tool_calls", "tool_use")
     assert response.receipt is not None
-    assert [attempt.status for attempt in response.attempts] == ["ok"]
+    assert [(attempt.status, attempt.receipt) for attempt in response.attempts] == [("ok", response.receipt)]
 
 
 async def test_unstated_usage_is_zero_in_the_old_fields_and_none_in_usage() -> None:

@@ -161,9 +161,7 @@ class Writer:
             How many entries that nobody waits for could not be written.
         """
         self._queue.put(_Sign.CLOSE)
-        if (
-            self._recording != threading.get_ident()
-        ):  # else a signal's handler closes the log, and would wait for itself
+        if self._recording != threading.get_ident():  # else a signal's handler closes the log: it would wait for itself
             self._thread.join()
         return len(self._kept)
 
