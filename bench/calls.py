@@ -3,8 +3,8 @@
     scripts/bench            (installs the bench group first)
     python bench/calls.py    (with it installed)
 
-Every contender runs in a process of its own against one fake provider on loopback, and their rounds take turns, so
-that what else the machine does falls on all of them alike. On Linux the clients share one core, and the provider has
+Every contender runs in a process of its own against one fake provider on loopback, and their rounds take turns, each
+beginning with another, so that what else the machine does falls on all of them alike. On Linux the clients share one core, and the provider has
 another. What counts is ratios of medians within one run; the
 microseconds are of this machine and this minute. Exits with 1 when a ratio is over its budget.
 """
@@ -72,7 +72,11 @@ def measure() -> dict[str, float]:
         clients = {name: stack.enter_context(_started(script, name, base_url, core=-1)) for name in CONTENDERS}
         for client in clients.values():
             client.measure(WARM_UP)
-        rounds = [{name: client.measure(CALLS) for name, client in clients.items()} for _ in range(ROUNDS)]
+        names = list(clients)
+        rounds: list[dict[str, float]] = []
+        for number in range(ROUNDS):
+            first = number % len(names)
+            rounds.append({name: clients[name].measure(CALLS) for name in names[first:] + names[:first]})
     return {name: median(costs[name] for costs in rounds) for name in CONTENDERS}
 
 
