@@ -7,10 +7,8 @@ class with the same slots, assigns, and gives it its own class last: a third of 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import MISSING, fields
 from functools import wraps
-from inspect import signature
 from typing import Any, TypeVar
 
 _T = TypeVar("_T")
@@ -23,39 +21,34 @@ def quick(cls: type[_T]) -> type[_T]:
     """
     assert cls.__base__ is object
     assert not hasattr(cls, "__post_init__")
-    slowly: Callable[..., None] = cls.__init__
-    parameters = list(signature(slowly).parameters.values())[1:]
-    names: dict[str, Any] = {
-        "cls": cls,
-        "draft": type(cls.__name__, (), {"__slots__": tuple(field.name for field in fields(cls))}),  # type: ignore[arg-type]
-        "slowly": slowly,
-        "assign": object.__setattr__,
-    }
-    head, handed, body = ["self"], ["self"], ["assign(self, '__class__', draft)"]
-    factories = {field.name: field.default_factory for field in fields(cls) if field.default_factory is not MISSING}  # type: ignore[arg-type]
-    for parameter in parameters:
-        name = parameter.name
-        is_named = parameter.kind is parameter.KEYWORD_ONLY
-        if is_named and "*" not in head:
-            head.append("*")
-        if parameter.default is parameter.empty:
-            head.append(name)
-        else:
-            names[f"default_{name}"] = parameter.default
-            head.append(f"{name}=default_{name}")
-        handed.append(f"{name}={name}" if is_named else name)
-        value = name
-        if name in factories:
-            names[f"make_{name}"] = factories[name]
-            value = f"make_{name}() if {name} is default_{name} else {name}"
-        body.append(f"self.{name} = {value}")
+    slowly: Any = cls.__init__
+    code = slowly.__code__
+    names = code.co_varnames[1 : code.co_argcount + code.co_kwonlyargcount]
+    placed = names[: code.co_argcount - 1]
+    defaults = dict(zip(reversed(placed), reversed(slowly.__defaults__ or ()), strict=False)) | (
+        slowly.__kwdefaults__ or {}
+    )
+    known: dict[str, Any] = {f"default_{name}": value for name, value in defaults.items()}
+    known |= {"cls": cls, "slowly": slowly, "assign": object.__setattr__}
+    known["draft"] = type(cls.__name__, (), {"__slots__": names})
+    taken = [f"{name}=default_{name}" if name in defaults else name for name in names]
+    if len(names) > len(placed):
+        taken.insert(len(placed), "*")
+    handed = [name if name in placed else f"{name}={name}" for name in names]
     lines = [
-        f"def __init__({', '.join(head)}):",
+        f"def __init__({', '.join(['self', *taken])}):",
         "  if type(self) is not cls:",
-        f"    return slowly({', '.join(handed)})",
-        *(f"  {line}" for line in body),
-        "  self.__class__ = cls",
+        f"    return slowly({', '.join(['self', *handed])})",
+        "  assign(self, '__class__', draft)",
     ]
-    exec("\n".join(lines), names)  # noqa: S102  (its text is made of the names of fields, as that of dataclasses is)
-    type.__setattr__(cls, "__init__", wraps(slowly)(names["__init__"]))
+    for field in fields(cls):  # type: ignore[arg-type]  # it is a dataclass
+        name = field.name
+        if field.default_factory is MISSING:
+            lines.append(f"  self.{name} = {name}")
+        else:
+            known[f"make_{name}"] = field.default_factory
+            lines.append(f"  self.{name} = make_{name}() if {name} is default_{name} else {name}")
+    lines.append("  self.__class__ = cls")
+    exec("\n".join(lines), known)  # noqa: S102  (its text is made of the names of fields, as that of dataclasses is)
+    type.__setattr__(cls, "__init__", wraps(slowly)(known["__init__"]))
     return cls
