@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncGenerator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,20 +14,24 @@ import pytest
 
 import virtual
 from client.asked import Scripted
-from veyra import AuditLog, Breaker, Client, Fallback, Message, MockBackend, Retry, Target, get_backend
+from veyra import AuditLog, Breaker, Cache, Client, Fallback, Message, MockBackend, Retry, Target, get_backend
 from veyra.client.observe import CallEnded, FirstEvent, Observation
+from veyra.client.shelf import MemoryShelf
 from veyra.errors import (
     AuditWriteError,
     CallTimeoutError,
     CircuitOpenError,
     InvalidRequestError,
     OutputMismatchError,
+    ProviderError,
+    QuotaError,
     RateLimitError,
     ServerError,
     UnknownBackendError,
 )
 from veyra.models.base import Exchange
 from veyra.models.gate import EventBackend
+from veyra.policy.gauge import Ticket
 from veyra.types import Event, Finish, ModelResponse, Request, TextDelta
 
 
@@ -123,9 +129,9 @@ async def test_the_quickest_is_asked_first() -> None:
     backends = [Scripted([], name=name) for name in ("slow", "quick", "new")]
     client = Client(*backends, routing="least_latency", audit="off")
     for station, latency in zip(client._stations, (300.0, 100.0), strict=False):
-        station.left(None, latency, 0.0, is_probe=False)
+        station.took(latency, asyncio.get_running_loop().time())
     assert (await client.generate("Hello")).backend == "new"
-    client._stations[2].left(None, 10_000.0, 0.0, is_probe=False)
+    client._stations[2].took(100_000.0, asyncio.get_running_loop().time())
     assert (await client.generate("Hello")).backend == "quick"
 
 
@@ -215,7 +221,7 @@ def test_a_call_that_no_target_takes_is_refused_and_on_record() -> None:
         return str(caught.value), log, seen
 
     said, log, seen = virtual.run(refused())
-    assert said == "scripted:m has failed too often lately and is left alone; the next call is let through in 30 s"
+    assert said == "scripted:m failed too often lately and is left alone; the next call is let through in 30 s"
     assert [(row.status, row.error) for row in log.attempts()] == [("error", "server"), ("blocked", "CircuitOpenError")]
     assert isinstance(seen[-1], CallEnded)
     assert isinstance(seen[-1].error, CircuitOpenError)
@@ -444,3 +450,210 @@ async def test_cancelled_anywhere_a_call_leaves_one_end_each(tmp_path: Path, kin
     assert "abandoned" not in statuses
     assert {"ok", "error", "cancelled"} <= set(statuses)
     assert log.verify().ok
+
+
+# ------------------------------------------------------------------------------- what a fresh reader found
+
+
+async def test_a_reader_that_leaves_at_finish_has_the_answer() -> None:
+    """When Finish is handed out all is done: the response is there, and observers, the log and the budget say that it went well."""
+    log, seen = AuditLog.memory(), list[Observation]()
+    client = Client(Scripted([]), audit=log, observers=[seen.append], cache=Cache.memory())
+    for _ in range(2):  # the second time from the cache
+        async with client.stream("Hello") as reply:
+            async for event in reply:
+                if isinstance(event, Finish):
+                    break
+            assert reply.response.content == "some of scripted"
+        assert isinstance(seen[-1], CallEnded)
+        assert seen[-1].error is None
+    assert reply.response.cached
+    assert [row.status for row in log.attempts()] == ["ok"]
+
+
+async def test_an_answer_that_was_turned_down_is_better_than_an_error() -> None:
+    """It was paid for: where those asked after it fail, it is returned with the warning, and the attempts tell all."""
+    fallback = Fallback([Scripted(down(), name="b")], accept=lambda _: False)
+    client = Client(Scripted([], name="a"), fallback=fallback, retry=Retry(attempts=1), audit="memory")
+    answer = await client.generate("Hello")
+    assert (answer.backend, answer.warnings[-1].code) == ("a", "not_accepted")
+    assert [(one.backend, one.error) for one in answer.attempts] == [("a", "not_accepted"), ("b", "server")]
+
+
+def test_where_the_others_are_left_alone_the_first_is_waited_for() -> None:
+    """A target whose circuit is open is nobody to go to: the wait that the first asked for is taken, or its error raised."""
+
+    async def ask(error: ProviderError) -> tuple[object, float]:
+        first, second = Scripted([error], name="a"), Scripted(down(), name="b")
+        client = Client(
+            first, fallback=second, retry=Retry(attempts=2), breaker=Breaker(failures=1, cooldown=1e6), audit="memory"
+        )
+        client._fallback[0].left(ServerError("down"), 0.0, is_probe=False)
+        began = asyncio.get_running_loop().time()
+        (end,) = await asyncio.gather(client.generate("Hello"), return_exceptions=True)
+        assert second.made == []
+        return end, asyncio.get_running_loop().time() - began
+
+    end, waited = virtual.run(ask(RateLimitError("slow", retry_after=9.0)))
+    assert isinstance(end, ModelResponse)
+    assert waited == 9.0
+    end, _ = virtual.run(ask(QuotaError("empty")))
+    assert isinstance(end, QuotaError)
+    assert [one.error for one in end.attempts] == ["quota"]
+
+
+def test_a_circuit_that_opens_in_mid_call_is_not_waited_for() -> None:
+    """The next target is asked at once, and its intent says that it is a fallback."""
+
+    async def ask() -> tuple[float, list[object]]:
+        log = AuditLog.memory()
+        first = Scripted([ServerError("down", retry_after=5.0)], name="a")
+        client = Client(first, fallback="mock", breaker=Breaker(failures=1), audit=log)
+        await client.generate("Hello")
+        intents = [entry.leaf for entry in log.entries() if entry.leaf["kind"] == "call.intent"]
+        reasons = [leaf["attributes"].get("veyra.attempt.reason") for leaf in intents]
+        return asyncio.get_running_loop().time(), reasons
+
+    assert virtual.run(ask()) == (0.0, [None, "fallback"])
+
+
+class Picky(Scripted):
+    """Refuses a request before anything is sent, where it is told to."""
+
+    refuses = False
+
+    def prepare(self, request: Request) -> Exchange:
+        if self.refuses:
+            msg = "not that"
+            raise InvalidRequestError(msg)
+        return super().prepare(request)
+
+
+def test_what_was_never_sent_says_nothing_of_a_target() -> None:
+    """A request that is refused here neither closes an open circuit nor ends a row of failures."""
+
+    async def ask() -> int:
+        dead = Picky(down(), name="dead")
+        client = Client(
+            dead, fallback="mock", retry=Retry(attempts=1), breaker=Breaker(failures=2, cooldown=10.0), audit="off"
+        )
+        for number in range(4):
+            dead.refuses = number % 2 == 1
+            await asyncio.gather(client.generate("Hello"), return_exceptions=True)
+        await asyncio.sleep(10.0)
+        dead.refuses = True
+        with pytest.raises(InvalidRequestError):
+            await client.generate("Hello")
+        dead.refuses = False
+        for _ in range(20):
+            await client.generate("Hello")
+        return len(dead.made)
+
+    assert virtual.run(ask()) == 2 + 1  # the probe alone after the circuit opened
+
+
+def test_a_probe_has_done_its_work_when_its_answer_begins() -> None:
+    """However long its reader takes, the target is in service again."""
+
+    async def ask() -> list[str]:
+        target = Scripted(down(1), name="a")
+        client = Client(
+            target, fallback="mock", retry=Retry(attempts=1), breaker=Breaker(failures=1, cooldown=1.0), audit="off"
+        )
+        await client.generate("Hello")
+        await asyncio.sleep(1.0)
+        async with client.stream("Hello") as reply:
+            await anext(aiter(reply))
+            return [(await client.generate("Hello")).backend for _ in range(2)]
+
+    assert virtual.run(ask()) == ["a", "a"]
+
+
+def test_while_a_probe_is_under_way_the_refusal_says_so() -> None:
+    """It names no time that is not known."""
+
+    async def ask() -> str:
+        target = Scripted([*down(1), None], takes=5.0)
+        client = Client(target, retry=Retry(attempts=1), breaker=Breaker(failures=1, cooldown=1.0), audit="memory")
+        await asyncio.gather(client.generate("Hello"), return_exceptions=True)
+        await asyncio.sleep(1.0)
+        probe = asyncio.ensure_future(client.generate("Hello"))
+        await asyncio.sleep(1.0)
+        with pytest.raises(CircuitOpenError) as caught:
+            await client.generate("Hello")
+        await probe
+        return str(caught.value)
+
+    assert virtual.run(ask()).endswith("the next call is let through when the one that is under way has ended well")
+
+
+def test_the_callers_own_short_time_does_not_open_a_circuit() -> None:
+    """A total that runs out says how patient the caller is, and nothing of the target."""
+
+    async def ask() -> str:
+        target = Scripted([], name="a", takes=1.0)
+        client = Client(target, fallback="mock", retry=Retry(attempts=1), breaker=Breaker(failures=1), audit="off")
+        for _ in range(3):
+            with pytest.raises(CallTimeoutError):
+                await client.generate("Hello", timeout=0.2)
+        return (await client.generate("Hello")).backend
+
+    assert virtual.run(ask()) == "a"
+
+
+async def test_of_many_threads_one_sends_the_probe() -> None:
+    """Looking at a circuit and taking its probe's place is one step."""
+    client = Client(Scripted([]), fallback="mock", breaker=Breaker(failures=1, cooldown=0.0), audit="off")
+    station = client._stations[0]
+    barrier = threading.Barrier(8)
+    for _ in range(50):
+        station.left(ServerError("down"), 0.0, is_probe=False)
+
+        def take() -> object:
+            barrier.wait()
+            return station.enter(Ticket(1.0, lambda: 1), 1.0)
+
+        with ThreadPoolExecutor(8) as threads:
+            taken = [future.result() for future in [threads.submit(take) for _ in range(8)]]
+        assert sum(lease is not None for lease in taken) == 1
+        station.left(None, 1.0, is_probe=True)
+
+
+def test_the_quickest_is_chosen_from_what_was_seen_lately() -> None:
+    """A target that fails counts as slow, and one that was slow once is asked again after a while."""
+
+    async def ask() -> tuple[int, bool]:
+        failing, good = Scripted([QuotaError("empty") for _ in range(99)], name="a"), Scripted([], name="b")
+        client = Client(failing, good, routing="least_latency", breaker=None, audit="off")
+        for _ in range(10):
+            await client.generate("Hello")
+        asked = len(failing.made)
+        for station in client._stations:
+            station.took(1_000.0 if station.backend is failing else 10.0, asyncio.get_running_loop().time())
+        failing.ends = []
+        await asyncio.sleep(30.0)
+        for _ in range(40):
+            await asyncio.sleep(120.0)
+            await client.generate("Hello")
+        return asked, len(failing.made) > asked
+
+    assert virtual.run(ask()) == (1, True)
+
+
+def test_a_slow_shelf_does_not_hold_a_call_beyond_its_deadline() -> None:
+    """What the cache does not say in time is a miss; what it cannot keep in time is not kept."""
+
+    class SlowShelf(MemoryShelf):
+        async def get(self, key: str) -> bytes | None:
+            await asyncio.sleep(1.0)
+            return await super().get(key)
+
+        async def put(self, key: str, data: bytes) -> None:
+            await asyncio.sleep(100.0)
+
+    async def ask() -> float:
+        client = Client(Scripted([]), cache=Cache(SlowShelf(10)), retry=Retry(deadline=3.0), audit="memory")
+        assert (await client.generate("Hello")).content == "some of scripted"
+        return asyncio.get_running_loop().time()
+
+    assert virtual.run(ask()) == 3.0

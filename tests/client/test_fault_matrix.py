@@ -81,7 +81,7 @@ def expected(error: ProviderError, policy: Policy, *, stream: bool, after_text: 
     if stream and after_text:
         return Expected([], answered=False)  # rule 1
     forbidden = {"never": True, "unstreamed": after_text, "always": False}[policy.ambiguous]
-    if error.ambiguous and forbidden:
+    if (error.ambiguous or after_text) and forbidden:
         return Expected([], answered=False)  # rule 3
     waits: list[float] = []
     if row.tried_again:
@@ -151,7 +151,7 @@ def _check(error: ProviderError, policy: Policy, *, stream: bool, after_text: bo
         assert isinstance(end, ProviderError)
         assert (type(end), end.partial) == (type(error), "some " if after_text else ""), policy
     billed = [entry.leaf["attributes"].get("veyra.attempt.may_be_billed_twice", False) for entry in _intents(log)]
-    assert billed == [False, *[error.ambiguous] * (len(rows) - 1)]
+    assert billed == [False, *[error.ambiguous or after_text] * (len(rows) - 1)]
 
 
 def _intents(log: AuditLog) -> list[Entry]:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from functools import partial
@@ -44,6 +44,7 @@ from veyra.errors import (
     BudgetExceededError,
     CircuitOpenError,
     OutputMismatchError,
+    ProviderError,
     RateLimitError,
     VeyraError,
 )
@@ -51,12 +52,13 @@ from veyra.models.base import events_of
 from veyra.models.gate import Attempt
 from veyra.models.whole import EmbedAttempt
 from veyra.policy.fallback import Fallback
-from veyra.policy.gauge import Measure
+from veyra.policy.gauge import Measure, Ticket
 from veyra.policy.retry import Again, Onward, Retry, Standing, decide
-from veyra.types import AttemptRecord, EmbeddingResponse, Event, ModelResponse, ModelWarning
+from veyra.types import AttemptRecord, EmbeddingResponse, Event, Finish, ModelResponse, ModelWarning
 
 T = TypeVar("T", bound=Try[Any])
 R = TypeVar("R", ModelResponse, EmbeddingResponse)
+V = TypeVar("V")
 
 NOT_ACCEPTED = "not_accepted"
 """What stands for an error in the record of an attempt whose answer `Fallback.accept` turned down."""
@@ -118,6 +120,7 @@ class Call(Generic[T, R]):
         self._earlier: tuple[AttemptRecord, ...] = ()
         self._ends: float | None = None
         self._lease: Lease | None = None
+        self._error: VeyraError | None = None
         self._is_over = False
         self._looked_for: int | None = None
         self._key: str | None = None
@@ -160,12 +163,11 @@ class Call(Generic[T, R]):
                     return answer
             station, now = self._station, asyncio.get_running_loop().time()
             if not station.passes(now):
-                if not self._onward():
-                    await self._refuse(self._open_circuits(now), "circuit")
+                await self._pass_by(now)
                 continue
             measure = partial(forecast.tokens, self._question.request(station))
             ticket = station.admission.try_enter(now, measure)
-            lease = await self._in_turn(measure) if ticket is None else station.enter(ticket)
+            lease = await self._in_turn(measure) if ticket is None else self._entered(station, ticket)
         station, now = self._station, asyncio.get_running_loop().time()
         try:
             self._charge(lease, station)
@@ -203,7 +205,7 @@ class Call(Generic[T, R]):
             RateLimitError: that would take too long, and nobody else may be asked.
         """
         station, loop = self._station, asyncio.get_running_loop()
-        others = self._place + 1 < len(self._stations) and RateLimitError.kind in self._rules.fallback.on
+        others = self._has_others(loop.time()) and RateLimitError.kind in self._rules.fallback.on
         patience = self._rules.retry.cap if others else math.inf
         if self._ends is not None:
             patience = min(patience, max(self._ends - loop.time(), 0.0))
@@ -216,10 +218,30 @@ class Call(Generic[T, R]):
             self._reason = "limit"
             self._onward()
             return None
-        if station.passes(loop.time()):
-            return station.enter(ticket)
-        station.admission.release(loop.time(), ticket, sent=False)  # its circuit opened meanwhile
-        return None
+        return self._entered(station, ticket)
+
+    @staticmethod
+    def _entered(station: Station, ticket: Ticket) -> Lease | None:
+        """Return what an attempt holds of a target; None where its circuit opened, or its probe set out, meanwhile."""
+        now = asyncio.get_running_loop().time()
+        lease = station.enter(ticket, now)
+        if lease is None:
+            station.admission.release(now, ticket, sent=False)
+        return lease
+
+    async def _pass_by(self, now: float) -> None:
+        """Go on from a target whose circuit is open.
+
+        Raises:
+            CircuitOpenError: there is no other, and nobody was asked.
+            ProviderError: there is no other; the last attempt's error.
+        """
+        if self._onward():
+            self._reason = "fallback" if self._earlier else "circuit"
+        elif self._error is not None:
+            raise self._error
+        else:
+            await self._refuse(self._open_circuits(now), "circuit")
 
     def _waiting(self, seconds: float) -> None:
         if self._rules.observers:
@@ -243,7 +265,7 @@ class Call(Generic[T, R]):
         began = asyncio.get_running_loop().time()
         asked = self._question.request(station)
         self._key = fingerprint(asked, station.backend, station.name)
-        hit = None if self._key is None else await cache.find(self._key, asked)
+        hit = None if self._key is None else await self._in_time(cache.find(self._key, asked))
         if hit is None or not self._fits(hit):
             return None
         latency = (asyncio.get_running_loop().time() - began) * 1000.0
@@ -276,7 +298,15 @@ class Call(Generic[T, R]):
     async def _keep(self, response: R) -> None:
         """Leave an answer to the cache, unless it was turned down."""
         if self._rules.cache is not None and self._key is not None and response.attempts[-1].error is None:
-            await self._rules.cache.keep(self._key, response)
+            await self._in_time(self._rules.cache.keep(self._key, response))
+
+    async def _in_time(self, work: Awaitable[V]) -> V | None:
+        """Return what the cache says within the call's deadline, or None."""
+        try:
+            async with asyncio.timeout_at(self._ends):
+                return await work
+        except TimeoutError:
+            return None
 
     @property
     def _station(self) -> Station:
@@ -290,6 +320,10 @@ class Call(Generic[T, R]):
         self._tries = 0
         return True
 
+    def _has_others(self, now: float) -> bool:
+        """Tell whether one of the targets that are left could be asked now."""
+        return any(station.passes(now) for station in self._stations[self._place + 1 :])
+
     def _notes(self) -> Mapping[str, object] | None:
         """Return what an intent says besides the request: what is said of the call, and why an attempt after the first is made."""
         if self._reason is None:
@@ -300,11 +334,13 @@ class Call(Generic[T, R]):
         return notes
 
     def _open_circuits(self, now: float) -> CircuitOpenError:
-        wait = min(station.retry_in(now) for station in self._stations)
-        names = ", ".join(station.name for station in self._stations)
-        what = "has" if len(self._stations) == 1 else "have"
+        shut = [station for station in self._stations if not station.passes(now)]
+        waits = [wait for wait in (station.retry_in(now) for station in shut) if wait is not None]
+        names = ", ".join(station.name for station in shut)
+        then = f"in {min(waits):.3g} s" if waits else "when the one that is under way has ended well"
         return CircuitOpenError(
-            f"{names} {what} failed too often lately and is left alone; the next call is let through in {wait:.3g} s"
+            f"{names} failed too often lately and {'is' if len(shut) == 1 else 'are'} left alone; "
+            f"the next call is let through {then}"
         )
 
     async def _refuse(self, error: VeyraError, reason: str) -> NoReturn:
@@ -374,12 +410,14 @@ class Call(Generic[T, R]):
                 return
         if not isinstance(error, VeyraError):
             raise error
+        self._error, now = error, asyncio.get_running_loop().time()
         standing = Standing(
             tries=self._tries,
             streamed=attempt.streamed,
             handed=handed,
-            others=self._place + 1 < len(self._stations),
-            remaining=None if self._ends is None else self._ends - asyncio.get_running_loop().time(),
+            others=self._has_others(now),
+            shut=not self._station.passes(now),
+            remaining=None if self._ends is None else self._ends - now,
         )
         match decide(error, self._rules.retry, standing, self._rules.chance(), self._rules.fallback.on):
             case Again(delay):
@@ -428,26 +466,37 @@ class AnswerCall(Call[Attempt, ModelResponse]):
     ) -> None:
         super().__init__(rules, stations, question, about=about, payer=payer)
         self.response: ModelResponse | None = None
+        self._turned_down: ModelResponse | None = None
 
     async def collect(self) -> ModelResponse:
         """Carry the call out and return its response; errors as `Client.generate`."""
         with self:
-            while True:
-                attempt = await self._next()
-                if isinstance(attempt, ModelResponse):
-                    self.response = attempt
-                    return attempt
-                try:
-                    response = await attempt.collect()
-                except BaseException as error:  # noqa: BLE001  (rule 3; raised again there, unless another attempt follows)
-                    await self._failed(attempt, error)
-                    continue
-                self._end(attempt, response=response)
-                self.response = self._accepted(response)
-                if self.response is not None:
-                    self._over(response=self.response)
-                    await self._keep(self.response)
-                    return self.response
+            try:
+                self.response = await self._answered()
+            except (ProviderError, CircuitOpenError, BudgetExceededError):
+                if self._turned_down is None:
+                    raise
+                self.response = self._last_resort(self._turned_down)
+                self._over(response=self.response)
+            return self.response
+
+    async def _answered(self) -> ModelResponse:
+        """Return the first answer that is accepted, or the last one where no target is left."""
+        while True:
+            attempt = await self._next()
+            if isinstance(attempt, ModelResponse):
+                return attempt
+            try:
+                response = await attempt.collect()
+            except BaseException as error:  # noqa: BLE001  (rule 3; raised again there, unless another attempt follows)
+                await self._failed(attempt, error)
+                continue
+            self._end(attempt, response=response)
+            accepted = self._accepted(response)
+            if accepted is not None:
+                self._over(response=accepted)
+                await self._keep(accepted)
+                return accepted
 
     async def events(self) -> AsyncGenerator[Event, None]:
         """Carry the call out and yield the events of the answer; errors as `Client.stream`.
@@ -458,38 +507,42 @@ class AnswerCall(Call[Attempt, ModelResponse]):
             while True:
                 attempt = await self._next()
                 if isinstance(attempt, ModelResponse):
-                    for event in events_of(attempt):
-                        yield event
-                    self.response = attempt
-                    return
-                handed = False
+                    self.response, rest = attempt, events_of(attempt)
+                    break
+                handed, rest = False, []
                 try:
                     async with aclosing(attempt.events()) as events:
-                        held: list[ModelWarning] = []
                         async for event in events:
-                            if isinstance(event, ModelWarning) and not handed:
-                                held.append(event)
+                            if isinstance(event, Finish) or (isinstance(event, ModelWarning) and not handed):
+                                rest.append(event)
                                 continue
                             if not handed:
                                 handed = True
                                 self._first(attempt)
-                                for warning in held:
+                                for warning in rest:
                                     yield warning
+                                rest.clear()
                             yield event
                 except BaseException as error:  # noqa: BLE001  (rule 3; raised again there, unless another attempt follows)
                     await self._failed(attempt, error, handed=handed)
                     continue
-                if attempt.response is None:  # events end with Finish or an error
-                    raise AssertionError
-                self.response = attempt.response
-                self._end(attempt, response=self.response)
-                self._over(response=self.response)
-                await self._keep(self.response)
-                return
+                await self._succeeded(attempt)
+                break
+            for event in rest:
+                yield event
+
+    async def _succeeded(self, attempt: Attempt) -> None:
+        """Do all that is due after an answer: a reader may leave as soon as `Finish` is handed out."""
+        if attempt.response is None:  # events end with Finish or an error
+            raise AssertionError
+        self.response = attempt.response
+        self._end(attempt, response=self.response)
+        self._over(response=self.response)
+        await self._keep(self.response)
 
     def _first(self, attempt: Attempt) -> None:
         if self._lease is not None:
-            self._lease.heard(asyncio.get_running_loop().time(), attempt.head)
+            self._lease.first(asyncio.get_running_loop().time(), attempt.head)
         if self._rules.observers:
             self._rules.observers.tell(FirstEvent(call=self.id, number=attempt.number))
 
@@ -498,11 +551,15 @@ class AnswerCall(Call[Attempt, ModelResponse]):
         accept = self._rules.fallback.accept
         if accept is None or accept(response):
             return response
-        turned_down = replace(response.attempts[-1], error=NOT_ACCEPTED)
-        self._earlier = (*response.attempts[:-1], turned_down)
-        if self._onward():
-            self._reason = "fallback"
-            return None
+        self._earlier = (*response.attempts[:-1], replace(response.attempts[-1], error=NOT_ACCEPTED))
+        if not self._onward():
+            return self._last_resort(response)
+        self._turned_down = response
+        self._reason = "fallback"
+        return None
+
+    def _last_resort(self, response: ModelResponse) -> ModelResponse:
+        """Return an answer that was turned down, and paid for, with a warning that says so."""
         warning = ModelWarning(NOT_ACCEPTED, "no target gave an answer that was accepted; this is the last one's")
         return replace(response, attempts=self._earlier, warnings=(*response.warnings, warning))
 

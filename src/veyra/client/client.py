@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -276,13 +278,22 @@ class Client:
         """Return the targets in the order in which a call is to ask them."""
         if self._routing == "ordered" or len(self._stations) == 1:
             return (*self._stations, *self._fallback)
+        now = _loop_time()
         places = arranged(
-            [station.candidate for station in self._stations],
+            [station.candidate(now) for station in self._stations],
             self._routing,
             chances=[self._chance() for _ in self._stations],
             conversation=conversation,
         )
         return (*(self._stations[place] for place in places), *self._fallback)
+
+
+def _loop_time() -> float:
+    """Return the running loop's time; a call can be made, and not begun, where there is no loop."""
+    try:
+        return asyncio.get_running_loop().time()
+    except RuntimeError:
+        return time.monotonic()
 
 
 def _fallback(value: Any) -> Fallback:  # noqa: ANN401  (looked at here)

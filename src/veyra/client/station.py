@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from decimal import Decimal
+from threading import Lock
 from typing import NamedTuple
 
 from veyra.audit import AuditLog
 from veyra.client import forecast
 from veyra.client.ledger import Ledger, Reservation
 from veyra.client.limiter import Admission, Limiter, Refusal
-from veyra.errors import BackendError, ProviderError, RateLimitError
+from veyra.errors import BackendError, CallTimeoutError, ProviderError, RateLimitError
 from veyra.models.base import BaseModelBackend
 from veyra.policy import breaker as circuits
 from veyra.policy.breaker import CLOSED, Breaker
 from veyra.policy.gauge import Ticket
 from veyra.policy.limits import Limits
-from veyra.policy.routing import Candidate, smoothed
+from veyra.policy.routing import FAILED, Candidate, aged, smoothed
 from veyra.transport.base import Head
 from veyra.types import EmbeddingResponse, ModelResponse
 
@@ -52,36 +54,51 @@ class Station:
         self._weight = weight
         self._breaker = breaker
         self._circuit = CLOSED
-        self._latency: float | None = None
+        self._latency: tuple[float | None, float] = None, 0.0
+        self._lock = Lock()
 
     def __repr__(self) -> str:
         return f"<{self.name}>"
 
-    @property
-    def candidate(self) -> Candidate:
-        """What the order of asking looks at."""
-        return Candidate(self.name, self._weight, self._latency)
+    def candidate(self, now: float) -> Candidate:
+        """Return what the order of asking looks at."""
+        mean, measured = self._latency
+        return Candidate(self.name, self._weight, None if mean is None else aged(mean, now - measured))
 
     def passes(self, now: float) -> bool:
         """Tell whether its circuit lets a call through."""
         return self._breaker is None or circuits.passes(self._circuit, now)
 
-    def retry_in(self, now: float) -> float:
-        """Return the seconds until its circuit may let a call through: 0 where a probe is under way."""
+    def retry_in(self, now: float) -> float | None:
+        """Return the seconds until its circuit lets a call through; None where that is for the probe under way to say."""
+        if self._circuit.probing:
+            return None
         return max((self._circuit.retry_at or now) - now, 0.0)
 
-    def enter(self, ticket: Ticket) -> Lease:
-        """Let an attempt in that `admission` gave a ticket to; its lease is to be ended, however the attempt ends."""
-        is_probe = self._circuit.retry_at is not None
-        self._circuit = circuits.admitted(self._circuit)
-        return Lease(self, ticket, is_probe=is_probe)
+    def enter(self, ticket: Ticket, now: float) -> Lease | None:
+        """Let an attempt in that `admission` gave a ticket to; its lease is to be ended, however the attempt ends.
 
-    def left(self, error: BaseException | None, latency: float | None, now: float, *, is_probe: bool) -> None:
-        """Note how an attempt ended: `latency` in milliseconds where it ended well."""
-        if latency is not None:
-            self._latency = smoothed(self._latency, latency)
+        None where its circuit lets no call through. Of several callers at once, in threads too, one gets the probe.
+        """
+        with self._lock:
+            if not self.passes(now):
+                return None
+            is_probe = self._circuit.retry_at is not None
+            self._circuit = circuits.admitted(self._circuit)
+        return Lease(self, ticket, now, is_probe=is_probe)
+
+    def took(self, latency: float, now: float) -> None:
+        """Note how long an answer took to begin, or to come where it came whole, in milliseconds."""
+        self._latency = smoothed(self._latency[0], latency), now
+
+    def left(self, error: BaseException | None, now: float, *, is_probe: bool, said: bool = True) -> None:
+        """Note how an attempt ended, and whether that says anything of the target."""
         if self._breaker is not None:
-            self._circuit = circuits.ended(self._circuit, self._breaker, error, now, probe=is_probe)
+            with self._lock:
+                if said:
+                    self._circuit = circuits.ended(self._circuit, self._breaker, error, now, probe=is_probe)
+                else:
+                    self._circuit = circuits.unused(self._circuit, probe=is_probe)
 
 
 class Ended(NamedTuple):
@@ -114,6 +131,11 @@ class Ended(NamedTuple):
         return self.streamed or self.answer is not None or error.ambiguous
 
     @property
+    def says_of_the_target(self) -> bool:
+        """Whether it says anything of how the target is: not where nothing was sent, or the caller's own time ran out."""
+        return self.sent and not (isinstance(self.error, CallTimeoutError) and self.error.phase == "total")
+
+    @property
     def cost(self) -> Decimal | None:
         """What it cost; None where that is not known."""
         return None if self.answer is None else self.answer.cost
@@ -125,15 +147,18 @@ class Lease:
     Args:
         station: the target.
         ticket: what it has taken of the target's limits.
+        began: when, on the loop's clock.
         is_probe: the attempt is the one that a half-open circuit let through.
     """
 
-    __slots__ = ("_ended", "_is_probe", "_ledger", "_reservation", "_station", "_ticket")
+    __slots__ = ("_began", "_ended", "_has_begun", "_is_probe", "_ledger", "_reservation", "_station", "_ticket")
 
-    def __init__(self, station: Station, ticket: Ticket, *, is_probe: bool) -> None:
+    def __init__(self, station: Station, ticket: Ticket, began: float, *, is_probe: bool) -> None:
         self._station = station
         self._ticket = ticket
+        self._began = began
         self._is_probe = is_probe
+        self._has_begun = False
         self._ended = False
         self._ledger: Ledger | None = None
         self._reservation: Reservation | None = None
@@ -142,8 +167,16 @@ class Lease:
         """Hold what a ledger has set aside for the attempt, too."""
         self._ledger, self._reservation = ledger, reservation
 
-    def heard(self, now: float, head: Head | None) -> None:
-        """Learn from the beginning of an answer that is on its way; never waits."""
+    def first(self, now: float, head: Head | None) -> None:
+        """Learn from the beginning of an answer that is on its way, and let a probe have done its work; never waits."""
+        self._has_begun = True
+        self._station.took((now - self._began) * 1000.0, now)
+        if self._is_probe:
+            self._station.left(None, now, is_probe=True)
+            self._is_probe = False
+        self._heard(now, head)
+
+    def _heard(self, now: float, head: Head | None) -> None:
         if head is not None:
             self._station.admission.heard(now, self._ticket, head.headers)
 
@@ -152,11 +185,25 @@ class Lease:
         if self._ended:
             return
         self._ended = True
-        answer, error, admission = ended.answer, ended.error, self._station.admission
-        latency = answer.latency_ms if answer is not None and error is None else None
-        self._station.left(error, latency, now, is_probe=self._is_probe)
-        self.heard(now, ended.head)
+        with ExitStack() as stack:  # each is given back, whatever becomes of the others
+            stack.callback(self._leave, now, ended)
+            stack.callback(self._release, now, ended)
+            if self._ledger is not None and self._reservation is not None:
+                stack.callback(self._ledger.settle, self._reservation, ended.cost, billed=ended.is_billed)
+
+    def _leave(self, now: float, ended: Ended) -> None:
+        error, answer = ended.error, ended.answer
+        if isinstance(error, ProviderError) and ended.says_of_the_target:
+            self._station.took(FAILED, now)
+        elif error is None and answer is not None and not self._has_begun:
+            self._station.took(answer.latency_ms, now)
+        self._station.left(error, now, is_probe=self._is_probe, said=ended.says_of_the_target)
+
+    def _release(self, now: float, ended: Ended) -> None:
+        error, admission = ended.error, self._station.admission
         refusal = Refusal(error.retry_after) if isinstance(error, RateLimitError) else None
-        admission.release(now, self._ticket, sent=ended.sent, tokens=forecast.used(answer), refusal=refusal)
-        if self._ledger is not None and self._reservation is not None:
-            self._ledger.settle(self._reservation, ended.cost, billed=ended.is_billed)
+        try:
+            self._heard(now, ended.head)
+        finally:
+            used = forecast.used(ended.answer)
+            admission.release(now, self._ticket, sent=ended.sent, tokens=used, refusal=refusal)

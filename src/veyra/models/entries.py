@@ -160,7 +160,9 @@ class Entries:
         receipt = await self.close(status, self.said(partial, error=seen), partial)
         kind = seen.kind if isinstance(seen, ProviderError) else type(seen).__name__
         failed = self.row(self._model, receipt, status=status, error=kind)
-        self.failed = replace(failed, ambiguous=isinstance(seen, ProviderError) and seen.ambiguous)
+        self.failed = replace(
+            failed, ambiguous=partial is not None or (isinstance(seen, ProviderError) and seen.ambiguous)
+        )
         if seen is error:
             raise seen
         raise seen from error

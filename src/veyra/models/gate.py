@@ -13,6 +13,7 @@ The rules, each of which the tests break once to see it hold:
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
 from datetime import UTC, datetime
@@ -281,9 +282,11 @@ class Source(Protocol):
     """What a `Reply` reads: an attempt, or a call of several."""
 
     @property
+    @abstractmethod
     def response(self) -> ModelResponse | None:
         """The whole answer, once it has ended well."""
 
+    @abstractmethod
     def events(self) -> AsyncGenerator[Event, None]:
         """Carry it out and yield its events. To be iterated once, and closed."""
 

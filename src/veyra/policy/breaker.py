@@ -2,10 +2,12 @@
 
 1. Closed: calls pass. `Breaker.failures` of them in a row that fail in a way that is the target's fault open it.
 2. Open: no call passes until `Breaker.cooldown` seconds have gone by.
-3. Half open: one call passes, the probe. Ends it well, the circuit is closed; fails it, the circuit is open again, and the
-   cooldown begins anew. A probe that was cancelled says nothing: the next call is the probe.
+3. Half open: one call passes, the probe. Ends it well, or begins its answer, the circuit is closed; fails it, the circuit is
+   open again, and the cooldown begins anew.
 
-What says nothing about the target's health (a refused key, a wrong request, a rate limit) counts as its being there.
+A refusal by the target (of a key, of a request, for the rate) counts as its being there. What says nothing of it leaves the
+circuit as it is, and a probe's place free: a call that was cancelled, one of which nothing was sent, and one whose
+total time ran out, which is as short as the caller has made it.
 """
 
 from __future__ import annotations
@@ -81,10 +83,15 @@ def ended(circuit: Circuit, breaker: Breaker, error: BaseException | None, now: 
         probe: the call was let through as the probe.
     """
     if error is not None and not isinstance(error, ProviderError):
-        return Circuit(circuit.failures, circuit.retry_at) if probe else circuit
+        return unused(circuit, probe=probe)
     if circuit.retry_at is not None and not probe:
         return circuit  # began before the circuit opened: the probe decides
     if error is None or error.kind not in _FAULTS:
         return CLOSED
     failures = circuit.failures + 1
     return Circuit(failures, now + breaker.cooldown) if failures >= breaker.failures else Circuit(failures)
+
+
+def unused(circuit: Circuit, *, probe: bool) -> Circuit:
+    """Return the circuit after a call that said nothing of its target: it was cancelled, say, or nothing was sent."""
+    return Circuit(circuit.failures, circuit.retry_at) if probe else circuit

@@ -5,12 +5,13 @@ The table, which `docs/reference/client.md` explains; the first row that fits de
     an event was handed to the caller                          the error
     not a provider's error (audit, a refusal here)             the error
     the answer does not fit `output`                           the error (repairs are counted elsewhere)
-    ambiguous, and `Retry.ambiguous` forbids it                the error
+    it may be billed, and `Retry.ambiguous` forbids it         the error
     retryable, tries left, and the wait fits                   the same target again, after the wait
     a kind that `Fallback.on` names, and there is a target     the next target, at once
     anything else                                              the error
 
-An ambiguous failure is one whose work the provider may have done, and may bill: what follows it may be billed twice.
+What may be billed is a failure whose work the provider may have done: an ambiguous one, and any after which an event of
+the answer had come. What follows it may be billed twice. A target whose circuit is open is not asked again.
 """
 
 from __future__ import annotations
@@ -104,7 +105,8 @@ class Standing:
         tries: attempts made at this target in this call, the failed one among them.
         streamed: an event of the failed attempt's answer had come.
         handed: an event was handed to the caller.
-        others: another target is left that could be asked.
+        others: another target is left that could be asked now.
+        shut: the target's circuit lets no more calls through.
         remaining: seconds left of the call's deadline; None where it has none.
     """
 
@@ -112,6 +114,7 @@ class Standing:
     streamed: bool = False
     handed: bool = False
     others: bool = False
+    shut: bool = False
     remaining: float | None = None
 
 
@@ -121,9 +124,10 @@ def decide(
     """Say what follows a failed attempt; `chance` is drawn evenly from 0 to 1, `on` are the kinds that go to another target."""
     if standing.handed or not isinstance(error, ProviderError) or isinstance(error, OutputMismatchError):
         return Stop()
-    if error.ambiguous and (retry.ambiguous == "never" or (retry.ambiguous == "unstreamed" and standing.streamed)):
+    is_billed = error.ambiguous or standing.streamed
+    if is_billed and (retry.ambiguous == "never" or (retry.ambiguous == "unstreamed" and standing.streamed)):
         return Stop()
-    if error.retryable and standing.tries < retry.attempts:
+    if error.retryable and not standing.shut and standing.tries < retry.attempts:
         delay = _delay(error.retry_after, retry, standing, chance)
         if delay is not None and (standing.remaining is None or delay < standing.remaining):
             return Again(delay)

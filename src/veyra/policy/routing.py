@@ -2,7 +2,8 @@
 
     ordered         as they were given
     weighted        each comes first as often as its weight says; the others follow by the same draw
-    least_latency   the quickest of late first; who was not asked yet goes before all others
+    least_latency   the quickest of late first; who was not asked yet goes before all others. A latency counts half after
+                    each minute in which it was not measured anew, so that who was slow once is asked again
 
 Calls of one conversation are sticky: they get the same order as long as the targets are the same (rendezvous hashing by
 the conversation's id and the weights), so that a provider's prompt cache is of use.
@@ -21,6 +22,10 @@ from veyra.errors import InvalidRequestError
 Order: TypeAlias = Literal["ordered", "weighted", "least_latency"]
 SMOOTHING = 0.2
 """How much the last latency counts in the mean that `least_latency` looks at."""
+FAILED = 60_000.0
+"""Milliseconds that a failed attempt counts as."""
+HALF_LIFE = 60.0
+"""Seconds after which a latency counts half."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +78,11 @@ def arranged(
 def smoothed(mean: float | None, latency: float) -> float:
     """Return the mean latency after one more, in milliseconds."""
     return latency if mean is None else mean + SMOOTHING * (latency - mean)
+
+
+def aged(mean: float, seconds: float) -> float:
+    """Return what a mean latency counts so many seconds after it was last measured."""
+    return mean * math.exp2(-max(seconds, 0.0) / HALF_LIFE)
 
 
 def _score(chance: float, weight: float) -> float:
