@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
 import pytest
 
+from veyra.errors import InvalidRequestError
 from veyra.types import ToolCall, ToolCallDelta
 from veyra.wire.calls import Calls, as_json, as_object, parse
 
@@ -97,3 +99,19 @@ def test_arguments_sent_back(call: ToolCall, text: str, value: dict[str, Any]) -
     """Arguments go back as the model wrote them; where only objects are taken, other text goes under a key."""
     assert as_json(call) == text
     assert msgspec.json.decode(msgspec.json.encode(as_object(call))) == value
+
+
+@pytest.mark.parametrize("write", [as_json, as_object])
+@pytest.mark.parametrize(
+    "value", ["\ud800", 10**5000, object(), {(1, 2): 3}], ids=["surrogate", "digits", "object", "key"]
+)
+def test_arguments_that_cannot_be_sent_are_a_clear_error(write: Callable[[ToolCall], object], value: object) -> None:
+    """Arguments that a caller built and that have no JSON form are the caller's error, which names the call."""
+    with pytest.raises(InvalidRequestError, match="the tool call 'weather' have no JSON form"):
+        write(ToolCall("a", "weather", {"x": value}))
+
+
+def test_text_that_is_no_unicode_is_a_clear_error_where_objects_are_taken() -> None:
+    """What a model is said to have written, and is not valid Unicode, is the caller's error as well."""
+    with pytest.raises(InvalidRequestError, match="the tool call 'weather' have no JSON form"):
+        as_object(ToolCall("a", "weather", None, '{"x": "\ud800"}'))

@@ -1,13 +1,14 @@
 """How many tokens a prompt is, roughly, where nobody counts them for us.
 
 The rule: one token for every 4 ASCII characters, one for every other character, and 4 for each message; the system text is a
-message; tools, tool calls and a schema count as the JSON they are. On the recorded calls of OpenAI's models without tools it
+message; tools, tool calls and a schema count as the JSON they are, and as nothing where they have no such form. On the recorded calls of OpenAI's models without tools it
 gives 0.95 times the true number in the median, and 0.6 to 1.35 times for eight calls of ten. Models differ, and some servers
 add hundreds of tokens of their own where there are tools.
 """
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterator
 
@@ -20,6 +21,8 @@ from veyra.types import Media, Message, Opaque, Reasoning, Request, Text, TokenC
 SOURCE = "estimate: 4 ASCII characters or 1 other to a token, 4 tokens to a message"
 _PER_TOKEN = 4
 _PER_MESSAGE = 4
+_FORMLESS = (TypeError, ValueError, OverflowError, RecursionError)
+"""What is raised of a value that has no JSON form."""
 
 
 def estimate(request: Request) -> TokenCount:
@@ -66,4 +69,15 @@ def _said(message: Message) -> Iterator[str]:
 
 
 def _json(value: object) -> str:
-    return msgspec.json.encode(value, enc_hook=str).decode()
+    """Return a value as JSON, text with lone surrogates with escapes; no text where it has no such form."""
+    try:
+        try:
+            return msgspec.json.encode(value, enc_hook=_named).decode()
+        except UnicodeEncodeError:
+            return json.dumps(msgspec.to_builtins(value, enc_hook=_named))
+    except _FORMLESS:
+        return ""
+
+
+def _named(value: object) -> str:
+    return type(value).__name__

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
+from veyra.errors import InvalidRequestError
 from veyra.types import ToolCall, ToolCallDelta
 from veyra.wire.halves import mended
 from veyra.wire.reading import UNREADABLE
@@ -26,15 +28,31 @@ def parse(raw: str | bytes) -> dict[str, Any] | None:
 
 
 def as_json(call: ToolCall) -> str:
-    """Return a call's arguments as JSON text: what the model wrote, or else what the caller built."""
-    return call.raw or msgspec.json.encode(call.arguments or {}).decode()
+    """Return a call's arguments as JSON text: what the model wrote, or else what the caller built.
+
+    Raises:
+        InvalidRequestError: what the caller built has no JSON form.
+    """
+    return call.raw or _written(call, call.arguments or {}).decode()
 
 
 def as_object(call: ToolCall) -> msgspec.Raw:
-    """Return a call's arguments as a JSON object; what is none goes under the key `INVALID_JSON`."""
+    """Return a call's arguments as a JSON object; what is none goes under the key `INVALID_JSON`.
+
+    Raises:
+        InvalidRequestError: the arguments have no JSON form.
+    """
     if parse(call.raw) is None or (call.arguments is None and not call.raw):
-        return msgspec.Raw(msgspec.json.encode({INVALID_JSON: call.raw}))
+        return msgspec.Raw(_written(call, {INVALID_JSON: call.raw}))
     return msgspec.Raw((as_json(call).strip() or "{}").encode())
+
+
+def _written(call: ToolCall, arguments: Mapping[str, Any]) -> bytes:
+    try:
+        return msgspec.json.encode(arguments)
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        msg = f"the arguments of the tool call {call.name!r} have no JSON form: {error}"
+        raise InvalidRequestError(msg) from error
 
 
 class _Open:
