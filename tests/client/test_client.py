@@ -459,15 +459,15 @@ async def test_a_reader_that_leaves_at_finish_has_the_answer() -> None:
     """When Finish is handed out all is done: the response is there, and observers, the log and the budget say that it went well."""
     log, seen = AuditLog.memory(), list[Observation]()
     client = Client(Scripted([]), audit=log, observers=[seen.append], cache=Cache.memory())
-    for _ in range(2):  # the second time from the cache
+    for number in range(2):  # the second time from the cache
         async with client.stream("Hello") as reply:
             async for event in reply:
                 if isinstance(event, Finish):
                     break
             assert reply.response.content == "some of scripted"
+            assert reply.response.cached is (number == 1)
         assert isinstance(seen[-1], CallEnded)
         assert seen[-1].error is None
-    assert reply.response.cached
     assert [row.status for row in log.attempts()] == ["ok"]
 
 
