@@ -29,7 +29,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias
 
-from veyra.audit import checkpoint, index, saved, segment, tiles
+from veyra.audit import checkpoint, saved, segment
 from veyra.audit.anchors import NOTHING, Anchors, Comparison
 from veyra.audit.checkpoint import Checkpoint
 from veyra.audit.coding import unpack
@@ -383,6 +383,8 @@ class _Check:
 
     def index(self, path: Path) -> None:
         """Check that the search index, where there is one, says what the leaves say."""
+        from veyra.audit import index  # noqa: PLC0415  (who calls a model loads this module with the log, and checks nothing)
+
         try:
             for seq, message in index.disagreements(path):
                 self.problem("index", f"{message}; it is made anew when it is removed", index.FILE, None, seq)
@@ -393,6 +395,8 @@ class _Check:
 
     def tiles(self, path: Path) -> None:
         """Check that the tiles, where there are any, are those over the leaves."""
+        from veyra.audit import tiles  # noqa: PLC0415  (as in index)
+
         for file, message in tiles.disagreements(path):
             self.problem("tile", f"{message}; `veyra audit export --tiles` makes it anew", file)
             if self.is_full:
