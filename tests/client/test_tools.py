@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
 from dataclasses import dataclass
 from decimal import Decimal
@@ -160,6 +161,59 @@ async def test_a_function_that_is_not_async_runs_on_a_thread_in_the_callers_cont
     trace.set("mine")
     asker, _ = gate(asks(call("where")), "done")
     assert told(await run_tools(asker, "Go", [where])) == [("ok", '["mine","False"]')]
+
+
+async def test_functions_on_threads_leave_the_loops_own_threads_alone() -> None:
+    """A function that waits for what needs the loop's executor, as a blocking call does, does not wait for itself."""
+    loop = asyncio.get_running_loop()
+    loop.set_default_executor(ThreadPoolExecutor(1))
+
+    def ask(text: str) -> str:
+        """Ask another model."""
+        return asyncio.run_coroutine_threadsafe(asyncio.to_thread(text.upper), loop).result(5)
+
+    asker, _ = gate(asks(call("ask", "a", text="a"), call("ask", "b", text="b")), "done")
+    assert told(await run_tools(asker, "Go", [ask])) == [("ok", "A"), ("ok", "B")]
+
+
+async def test_no_thread_outlasts_a_run() -> None:
+    """When a run has ended so have the threads of its functions, those that raised included."""
+    before = set(threading.enumerate())
+    asker, _ = gate(asks(*(call(name, name + text, text=text) for name in ("slow", "fail") for text in "abc")), "done")
+
+    def slow(text: str) -> str:
+        """Run on."""
+        return text
+
+    await run_tools(asker, "Go", [slow, fail])
+    assert set(threading.enumerate()) == before
+
+
+def test_a_function_that_outlasts_its_loop_ends_in_silence() -> None:
+    """A cancelled run and its loop end at once; the function that goes on on its thread ends later, and nobody hears of it."""
+    begun, go_on = threading.Event(), threading.Event()
+    threads: list[threading.Thread] = []
+
+    def wait() -> None:
+        """Wait."""
+        threads.append(threading.current_thread())
+        begun.set()
+        go_on.wait(10)
+
+    async def main() -> None:
+        asker, _ = gate(asks(call("wait")))
+        task = asyncio.create_task(run_tools(asker, "Go", [wait]))
+        while not begun.is_set():
+            await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(main())
+    assert threads[0].is_alive()
+    go_on.set()
+    threads[0].join(10)
+    assert not threads[0].is_alive()
 
 
 async def test_a_forced_tool_is_forced_once() -> None:

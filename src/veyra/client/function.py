@@ -5,13 +5,18 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Callable
-from typing import Any, Union, get_type_hints
+from concurrent.futures import Future
+from contextvars import copy_context
+from threading import Thread
+from typing import Any, TypeVar, Union, get_type_hints
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
 from veyra.schema import function_schema, parse
 from veyra.types import Tool
+
+T = TypeVar("T")
 
 
 class Function:
@@ -50,8 +55,9 @@ class Function:
     async def call(self, arguments: dict[str, object]) -> str:
         """Call the function and return its result as text: a str as it is, all else as JSON.
 
-        A function that is not `async` runs on a thread. Where this is cancelled meanwhile, the function is left to end by
-        itself: a thread cannot be stopped.
+        A function that is not `async` runs on a thread of its own, in the caller's context; it has ended when this has.
+        Where this is cancelled meanwhile, the function is left to end by itself: a thread cannot be stopped. The interpreter
+        waits for it at exit.
 
         Raises:
             TypeError: the result has no JSON form.
@@ -59,7 +65,7 @@ class Function:
         if inspect.iscoroutinefunction(self._function):
             result = await self._function(**arguments)
         else:
-            result = await asyncio.to_thread(self._call, arguments)
+            result = await _on_thread(lambda: self._call(arguments), f"veyra-tool-{self.name}")
             if inspect.isawaitable(result):  # a function around an async one
                 result = await result
         return result if isinstance(result, str) else self._json(result)
@@ -77,6 +83,34 @@ class Function:
         except (TypeError, ValueError, RecursionError) as error:
             msg = f"{self.name}() returned a {type(result).__name__}, which has no JSON form: {error}"
             raise TypeError(msg) from error
+
+
+async def _on_thread(function: Callable[[], T], name: str) -> T:
+    """Call a function on a new thread, in the caller's context, and return or raise what comes of it.
+
+    The event loop's own threads are left alone: calls that the function makes may need them, to look up a host, say, and
+    functions that held them all would wait for themselves.
+    """
+    outcome: Future[T] = Future()
+    outcome.set_running_or_notify_cancel()  # from here on it cannot be cancelled, and takes what comes
+    context = copy_context()
+    # No daemon, whatever the loop runs on: the function is not to be cut off at exit.
+    thread = Thread(target=lambda: context.run(_carry_out, function, outcome), name=name, daemon=False)
+    thread.start()
+    try:
+        return await asyncio.wrap_future(outcome)
+    finally:
+        if outcome.done():
+            thread.join()  # which has nothing left to do
+
+
+def _carry_out(function: Callable[[], T], outcome: Future[T]) -> None:
+    try:
+        result = function()
+    except BaseException as error:  # noqa: BLE001  (it is the one's who waits, whatever it is)
+        outcome.set_exception(error)
+    else:
+        outcome.set_result(result)
 
 
 def _arguments_of(function: Callable[..., object]) -> type[msgspec.Struct]:

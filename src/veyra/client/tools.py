@@ -60,7 +60,7 @@ async def run_tools(
 ) -> ToolRun:
     """Ask, call the functions that the model asks for, and go on until it answers.
 
-    Functions that are asked for at once run at once. One that is not `async` runs on a thread.
+    Functions that are asked for at once run at once. One that is not `async` runs on a thread of its own.
 
     Args:
         client: who is asked: a `Client`, or what `get_backend` returns.
