@@ -19,6 +19,7 @@ import struct
 import time
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from hashlib import sha256
 from json.encoder import encode_basestring_ascii as _quote
 from types import NoneType
@@ -26,8 +27,8 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from veyra.audit import noise
 from veyra.audit.coding import IDENTITY, Packer
+from veyra.audit.noise import Noise
 from veyra.audit.tree import leaf_hash
 
 VERSION: Final = 1
@@ -74,8 +75,8 @@ SHAPES: Final[Mapping[str, tuple[str, ...]]] = {
 }
 """The keys of each kind, in order. A later version may add kinds, and keys after these; readers keep both."""
 
-_PLAIN = frozenset({str, int, bool, NoneType})
-_TEXTS = {str}
+_ENCODED = frozenset({str, int, bool, float, list, NoneType})
+_TEXTS = frozenset({str})
 _ODD = b"\\ !" + bytes(range(0x7F, 0x100))
 """What, in text, is not written here as msgspec writes it, or makes names stand in another order than their JSON."""
 _encode = msgspec.json.Encoder(order="deterministic").encode
@@ -85,18 +86,24 @@ _BLOB = struct.Struct(">B32sQ")
 _INNER, _OUTER = (bytes(byte ^ pad for byte in range(256)) for pad in (0x36, 0x5C))
 _INNER_REST, _OUTER_REST = (bytes([pad]) * (64 - SALT_SIZE) for pad in (0x36, 0x5C))
 """What HMAC does to a key: each byte is changed by a pad, and the rest of the hash's block of 64 bytes is the pad."""
-_NOISE = struct.Struct(">HQ")
 _PART_OVERHEAD = len(',{"name":"","type":"","size":,"commit":"","enc":"identity"}') + 64 + 20
 _COMMON_OVERHEAD = len('{"v":1,"kind":"call.outcome","id":"","sid":"","wseq":,,"parts":[]}') + 36 + 36 + 20
+
+
+def _tail(drawn: bytes) -> str:
+    """Return the last two groups of a UUID: the variant in two bits, then 62 random ones."""
+    digits = drawn.hex()
+    return f"{'89ab'[drawn[0] >> 6]}{digits[1:4]}-{digits[4:]}"
+
+
+_tails, _salts = Noise(8, _tail), Noise(SALT_SIZE, bytes)
 
 
 def new_id() -> str:
     """Return a UUIDv7 (RFC 9562): milliseconds, then the fraction of the millisecond in 12 bits, then 62 random bits."""
     milliseconds, rest = divmod(time.time_ns(), 1_000_000)
-    fraction = rest * 4096 // 1_000_000
-    high, low = _NOISE.unpack(noise.take(_NOISE.size))
-    first, second = divmod(milliseconds & 0xFFFF_FFFF_FFFF, 0x1_0000)
-    return f"{first:08x}-{second:04x}-7{fraction:03x}-{high & 0x3FFF | 0x8000:04x}-{low & 0xFFFF_FFFF_FFFF:012x}"
+    digits = f"{milliseconds & 0xFFFF_FFFF_FFFF:012x}"
+    return f"{digits[:8]}-{digits[8:]}-7{rest * 4096 // 1_000_000:03x}-{_tails.take()}"
 
 
 class BodyPart(NamedTuple):
@@ -119,7 +126,7 @@ class Attempt(NamedTuple):
     backend: str
 
 
-class Draft(NamedTuple):
+class Draft(msgspec.Struct, frozen=True, gc=False):
     """An entry that waits for its place: all of it but `sid`, `wseq` and the commitments.
 
     `attempt` is set for intents and outcomes, `intent` (the id of the intent it ends) for outcomes.
@@ -133,7 +140,7 @@ class Draft(NamedTuple):
     intent: str | None = None
 
 
-class Sealed(NamedTuple):
+class Sealed(msgspec.Struct, frozen=True, gc=False):
     """An entry as it is written: the leaf, its RFC 6962 hash, and the blobs that lie beside it."""
 
     draft: Draft
@@ -275,18 +282,37 @@ def seal(draft: Draft, sid: str, wseq: int, packer: Packer | None = None) -> Sea
         return Sealed(draft, leaf, leaf_hash(leaf), b"")
     described: list[str] = []
     blobs: list[bytes] = []
-    salts = noise.take(SALT_SIZE * len(draft.parts))
-    for number, part in enumerate(draft.parts):
-        salt = salts[number * SALT_SIZE : (number + 1) * SALT_SIZE]
-        size = len(part.data)
-        proof = commit(salt, part.name, part.data).hex()
-        coding, kept = (IDENTITY, part.data) if packer is None else packer.pack(part.data)
-        described.append(
-            f'{{"name":{_quote(part.name)},"type":{_quote(part.media_type)},"size":{size},"commit":"{proof}","enc":"{coding}"}}'
-        )
+    for name, data, media_type in draft.parts:
+        form, salt, size = _form(name, media_type), _salts.take(), len(data)
+        proof = _commit(salt, form.committed, data).hex()
+        coding, kept = (IDENTITY, data) if packer is None else packer.pack(data)
+        described.append(f'{form.described}{size},"commit":"{proof}","enc":"{coding}"}}')
         blobs += (_BLOB.pack(0, salt, len(kept)), kept)
     leaf = f'{head},"parts":[{",".join(described)}]}}'.encode("ascii")
     return Sealed(draft, leaf, leaf_hash(leaf), b"".join(blobs))
+
+
+class _Form(NamedTuple):
+    """What is the same in all parts of one name and media type."""
+
+    room: int
+    described: str
+    committed: bytes
+
+
+@lru_cache(maxsize=64)
+def _form(name: str, media_type: str) -> _Form:
+    """Return what every part of this name and media type has: the most room it takes, and how its texts begin.
+
+    Raises:
+        ValueError: the name is not printable ASCII.
+    """
+    if not (name.isascii() and name.isprintable()):
+        msg = f"the name of a part is printable ASCII, not {name!r}"
+        raise ValueError(msg)
+    room = 2 * len(name) + 12 * len(media_type) + _PART_OVERHEAD  # the longest they can get in JSON
+    described = f'{{"name":{_quote(name)},"type":{_quote(media_type)},"size":'
+    return _Form(room, described, _INNER_REST + b"veyra.part.v1\0%b\0" % name.encode("ascii"))
 
 
 def commit(salt: bytes, name: str, data: bytes) -> bytes:
@@ -294,9 +320,13 @@ def commit(salt: bytes, name: str, data: bytes) -> bytes:
 
     HMAC (RFC 2104) is spelled out for a salt of `SALT_SIZE` bytes: what is in `hmac` takes twice as long to begin.
     """
-    message = b"veyra.part.v1\0%b\0%b%b" % (name.encode("ascii"), len(data).to_bytes(8), data)
-    inner = sha256(salt.translate(_INNER) + _INNER_REST + message).digest()
-    return sha256(salt.translate(_OUTER) + _OUTER_REST + inner).digest()
+    return _commit(salt, _form(name, "").committed, data)
+
+
+def _commit(salt: bytes, before: bytes, data: bytes) -> bytes:
+    inner = sha256(salt.translate(_INNER) + before + len(data).to_bytes(8))
+    inner.update(data)
+    return sha256(salt.translate(_OUTER) + _OUTER_REST + inner.digest()).digest()
 
 
 def _attempt(attempt: Attempt) -> str:
@@ -320,18 +350,16 @@ def _plain_attributes(attributes: Mapping[str, object]) -> str | None:
 
     It does for all but some numbers, and text that needs an escape or is sorted otherwise because of its JSON form.
     """
-    for name, value in attributes.items():
-        kind = type(value)
-        if kind is float:
-            fits = value == 0 or 1e-4 <= abs(value) < 1e16  # type: ignore[arg-type]  # it is a float
-        elif kind is list:
-            fits = set(map(type, value)) == _TEXTS  # type: ignore[call-overload]  # it is a list
-        else:
-            fits = kind in _PLAIN
-        if not fits or type(name) is not str:
+    values = attributes.values()
+    if not (_TEXTS.issuperset(map(type, attributes)) and _ENCODED.issuperset(map(type, values))):
+        return None
+    for value in values:
+        if type(value) is float and not (value == 0 or 1e-4 <= abs(value) < 1e16):
+            return None
+        if type(value) is list and not (value and _TEXTS.issuperset(map(type, value))):
             return None
     try:
-        text: bytes = _encode(dict(attributes))
+        text: bytes = _encode(attributes if type(attributes) is dict else dict(attributes))
     except UnicodeEncodeError:  # a lone surrogate
         return None
     return text.decode("ascii") if len(text.translate(None, _ODD)) == len(text) else None
@@ -376,11 +404,7 @@ def _value(name: str, value: object) -> str:
 def _checked(draft: Draft) -> Draft:
     room = MAX_LEAF - len(draft.body) - _COMMON_OVERHEAD
     for part in draft.parts:
-        name = part.name
-        if not (name.isascii() and name.isprintable()):
-            msg = f"the name of a part is printable ASCII, not {name!r}"
-            raise ValueError(msg)
-        room -= 2 * len(name) + 12 * len(part.media_type) + _PART_OVERHEAD  # the longest they can get in JSON
+        room -= _form(part.name, part.media_type).room
     if room < 0:
         msg = f"an entry of up to {MAX_LEAF - room:,} bytes is too long for the log (at most {MAX_LEAF:,}); shorten it"
         raise ValueError(msg)

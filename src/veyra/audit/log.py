@@ -42,6 +42,8 @@ _HINTS = {
 }
 _COMPANY_SECONDS: Final = 1.0
 """How long company counts once it was seen: looking costs more the more tasks there are."""
+_ALONE_SECONDS: Final = 0.005
+"""How long being alone counts: whoever comes meanwhile waits for the disk a few times at the most."""
 
 
 class AuditLog:
@@ -86,6 +88,7 @@ class AuditLog:
         )
         self._memory: Memory | None = None
         self._look_again_at = 0.0
+        self._was_alone = False
 
     @classmethod
     def memory(cls) -> Self:
@@ -281,16 +284,14 @@ class AuditLog:
         return await future
 
     def _is_alone(self, loop: AbstractEventLoop) -> bool:
-        """Tell whether the running task is the only one on its loop. Where it was not, that is not asked for a second."""
+        """Tell whether the running task is the only one on its loop, or was when that was last looked at."""
         import asyncio  # noqa: PLC0415  (as above)
 
         now = time.monotonic()
-        if now < self._look_again_at:
-            return False
-        if len(asyncio.all_tasks(loop)) == 1:
-            return True
-        self._look_again_at = now + _COMPANY_SECONDS
-        return False
+        if now >= self._look_again_at:
+            self._was_alone = len(asyncio.all_tasks(loop)) == 1
+            self._look_again_at = now + (_ALONE_SECONDS if self._was_alone else _COMPANY_SECONDS)
+        return self._was_alone
 
     def _put(self, waiting: Waiting, *, if_room: bool = False) -> bool:
         """Queue an entry; tell whether it was, which `if_room` leaves to the writer."""

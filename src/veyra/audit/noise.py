@@ -1,4 +1,4 @@
-"""Random bytes for ids and salts, drawn from the kernel some hundred at a time.
+"""Random values for ids and salts, made from the kernel's bytes some hundred at a time.
 
 Under load a draw for each costs more than the entry it is for: each lets another thread have the interpreter, and waits
 to get it back. A forked child draws anew. The copy of a running machine (a snapshot that is started twice) repeats what
@@ -8,41 +8,53 @@ was drawn and not used yet: ids then differ by their time.
 from __future__ import annotations
 
 import os
-import threading
-from typing import Final
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Final, Generic, TypeVar
+from weakref import WeakSet
 
-_DRAWN: Final = 4_096
+T_co = TypeVar("T_co", covariant=True)
 
-
-class Noise:
-    """Random bytes, none of which is given twice. Safe to use from several threads."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._drawn = b""
-        self._given = 0
-
-    def take(self, size: int) -> bytes:
-        """Return `size` random bytes from the kernel's generator."""
-        with self._lock:
-            begin, end = self._given, self._given + size
-            if end > len(self._drawn):
-                self._drawn, begin, end = os.urandom(max(_DRAWN, size)), 0, size
-            self._given = end
-            return self._drawn[begin:end]
+_DRAWN: Final = 128
 
 
-_noise = Noise()
+class Noise(Generic[T_co]):
+    """Random values, none of which is given twice. Safe to use from several threads, and on both sides of a fork.
+
+    Args:
+        size: the random bytes in each value.
+        make: makes a value of so many bytes.
+    """
+
+    def __init__(self, size: int, make: Callable[[bytes], T_co]) -> None:
+        self._size = size
+        self._make = make
+        self._ready: deque[T_co] = deque()
+        _ALL.add(self)
+
+    def take(self) -> T_co:
+        """Return a value that no other caller in this process or its children gets."""
+        while True:
+            try:
+                return self._ready.popleft()  # whole or not at all: two threads never get the same
+            except IndexError:
+                self._ready.extend(self._drawn())
+
+    def forget(self) -> None:
+        """Give nothing of what is drawn already."""
+        self._ready.clear()
+
+    def _drawn(self) -> Sequence[T_co]:
+        drawn, size = os.urandom(_DRAWN * self._size), self._size
+        return [self._make(drawn[begin : begin + size]) for begin in range(0, len(drawn), size)]
 
 
-def take(size: int) -> bytes:
-    """Return `size` random bytes that no other caller in this process or its children gets."""
-    return _noise.take(size)
+_ALL: WeakSet[Noise[object]] = WeakSet()
 
 
 def _forget() -> None:
-    global _noise  # noqa: PLW0603  (a child's own: what its parent has drawn, and a lock that may be held, are left behind)
-    _noise = Noise()
+    for noise in _ALL:
+        noise.forget()
 
 
 os.register_at_fork(after_in_child=_forget)

@@ -156,7 +156,7 @@ class Recorder:
         stopped: OSError | None = None
         try:
             store = self._open_log()
-            if any(draft.kind is INTENT for draft in drafts):
+            if INTENT in [draft.kind for draft in drafts]:
                 try:
                     store.keep_room()
                 except OSError as error:

@@ -25,7 +25,9 @@ import contextlib
 import fcntl
 import os
 import time
+from bisect import bisect_right
 from collections.abc import Sequence
+from itertools import accumulate
 from pathlib import Path
 from types import TracebackType
 from typing import Final, NamedTuple, NoReturn
@@ -383,25 +385,19 @@ class Store:
     def _write(self, placed: Sequence[Placed]) -> tuple[int, OSError | None]:
         """Append frames; return how many are whole in the file. After a failure, cut what is not."""
         first = self._tree.size
-        frames = [encode(first + number, item.entry) for number, item in enumerate(placed)]
-        failure = None
+        frames = [encode(seq, item.entry) for seq, item in enumerate(placed, first)]
+        ends = list(accumulate(map(len, frames), initial=self._offset))
+        count, reached, failure = len(frames), ends[-1], None
         try:
             write_all(self._fd, b"".join(frames))
         except OSError as error:
-            failure = error
-            room = os.fstat(self._fd).st_size - self._offset
-        else:
-            room = sum(map(len, frames))
-        count = 0
-        for item, frame in zip(placed, frames, strict=True):
-            if len(frame) > room:
-                break
-            room -= len(frame)
-            item.seq = first + count
-            self._tree.append(item.entry.hash)
-            self._offset += len(frame)
-            count += 1
-        if room:
+            failure, reached = error, os.fstat(self._fd).st_size
+            count = bisect_right(ends, reached) - 1
+        self._offset = ends[count]
+        self._tree.extend([item.entry.hash for item in placed[:count]])
+        for seq, item in enumerate(placed[:count], first):
+            item.seq = seq
+        if reached > self._offset:
             with contextlib.suppress(OSError):  # then the torn bytes stay, and the next append finds them
                 os.ftruncate(self._fd, self._offset)
         return count, failure

@@ -35,19 +35,15 @@ class Tree:
         ValueError: `peaks` does not fit `size`.
     """
 
-    __slots__ = ("_peaks", "_size")
+    __slots__ = ("_peaks", "size")
 
     def __init__(self, size: int = 0, peaks: Iterable[bytes] = ()) -> None:
-        self._size = size
+        self.size = size
+        """The number of leaves; for others to read."""
         self._peaks = list(peaks)
         if size < 0 or len(self._peaks) != size.bit_count() or any(len(peak) != HASH_SIZE for peak in self._peaks):
             msg = f"{len(self._peaks)} hashes are not the compact range of a tree of {size} leaves"
             raise ValueError(msg)
-
-    @property
-    def size(self) -> int:
-        """The number of leaves."""
-        return self._size
 
     @property
     def peaks(self) -> tuple[bytes, ...]:
@@ -56,17 +52,17 @@ class Tree:
 
     def append(self, leaf: bytes) -> None:
         """Add the hash of the next leaf."""
-        rest = self._size
+        rest = self.size
         while rest & 1:
             leaf = sha256(b"\x01" + self._peaks.pop() + leaf).digest()
             rest >>= 1
         self._peaks.append(leaf)
-        self._size += 1
+        self.size += 1
 
     def extend(self, leaves: Iterable[bytes]) -> None:
         """Add the hashes of the next leaves; twice as quick as adding each by itself."""
-        nodes, rest, right = list(leaves), self._size, []
-        self._size += len(nodes)
+        nodes, rest, right = list(leaves), self.size, []
+        self.size += len(nodes)
         while nodes:
             if rest & 1:
                 nodes.insert(0, self._peaks.pop())
@@ -88,5 +84,5 @@ class Tree:
     def copy(self) -> Tree:
         """Return a tree in the same state that grows on its own."""
         twin = object.__new__(Tree)  # what fits is not checked again
-        twin._size, twin._peaks = self._size, self._peaks.copy()
+        twin.size, twin._peaks = self.size, self._peaks.copy()
         return twin

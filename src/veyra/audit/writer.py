@@ -50,7 +50,10 @@ class Waiting(NamedTuple):
     @property
     def size(self) -> int:
         """The bytes of its bodies."""
-        return sum([len(part.data) for part in self.draft.parts])
+        size = 0
+        for part in self.draft.parts:
+            size += len(part.data)
+        return size
 
 
 class _Sign(Enum):

@@ -183,9 +183,9 @@ def cost(
     if at is not None and at.tzinfo is None:
         msg = "the time of a price needs a time zone: use datetime.now(tz=UTC), say"
         raise InvalidRequestError(msg)
-    day = table.date if at is None else at.astimezone(UTC).date()
-    hour = None if at is None else at.astimezone(UTC).time()
-    rates = _in_force(prices.rates, day, hour, usage.input_total)
+    moment = None if at is None else at.astimezone(UTC)
+    day = table.date if moment is None else moment.date()
+    rates = _in_force(prices.rates, day, None if moment is None else moment.time(), usage.input_total)
     dollars = None if rates is None else _sum(rates, usage, long_cache=cache_ttl == "1h")
     return None if dollars is None else Cost(amount=dollars, table_date=table.date)
 
