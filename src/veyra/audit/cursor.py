@@ -9,7 +9,7 @@ from typing import NoReturn
 from veyra.audit import segment
 from veyra.audit.frame import Scan, skim
 from veyra.audit.segment import Head
-from veyra.audit.tree import Tree, leaf_hash
+from veyra.audit.tree import Tree, leaf_hash, leaf_hashes
 from veyra.errors import AuditCorruptError
 
 
@@ -82,7 +82,7 @@ class Cursor:
         """Go on through plain frames until `size` entries lie behind, at most; return how many do."""
         for offsets, leaves, stop in skim(fd, self._offset, end, self.tree.size):
             count = min(len(leaves), size - self.tree.size)
-            self.tree.extend(map(leaf_hash, leaves[:count]))
+            self.tree.extend(leaf_hashes(leaves[:count]))
             self._offset = stop if count == len(leaves) else offsets[count]
             if self.tree.size == size:
                 break

@@ -23,7 +23,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from hashlib import sha256
 from hmac import compare_digest
 from os import PathLike
 from pathlib import Path
@@ -36,7 +35,7 @@ from veyra.audit.coding import unpack
 from veyra.audit.entry import ABANDONED, INTENT, OUTCOME, commit, parse, parse_blobs
 from veyra.audit.frame import Frame
 from veyra.audit.line import Line, line_of, read_line
-from veyra.audit.tree import Tree, leaf_hash
+from veyra.audit.tree import Tree, leaf_hash, leaf_hashes
 from veyra.audit.verified import Verified
 from veyra.audit.walk import Fault, Place, Run, Walk
 from veyra.errors import AuditError
@@ -323,7 +322,7 @@ class _Check:
         first, offsets, leaves = run
         if self._was_verified(first, leaves[0], file):
             first, offsets, leaves = first + 1, offsets[1:], leaves[1:]
-        digests = [sha256(b"\0" + leaf).digest() for leaf in leaves]
+        digests = leaf_hashes(leaves)
         stops = self._comparison.awaited(first, leaves)
         if self._known is not None and first < self._known.size <= first + len(leaves):
             stops.add(self._known.size - 1 - first)
