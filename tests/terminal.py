@@ -68,6 +68,13 @@ class Terminal:
         """Type, as from a keyboard."""
         os.write(self._keys, text.encode())
 
+    def paste(self, text: str) -> None:
+        """Paste, as a terminal does that was asked to mark where a paste begins and ends; fails where it was not."""
+        if self.shown.count("\x1b[?2004h") <= self.shown.count("\x1b[?2004l"):
+            msg = "nobody has asked for pastes to be marked"
+            raise AssertionError(msg)
+        self.type(f"\x1b[200~{text}\x1b[201~")
+
     def resize(self, rows: int, columns: int) -> None:
         """Change the window's size, as its user would: the process is told by SIGWINCH."""
         self._size(rows, columns)

@@ -153,6 +153,39 @@ def test_any_script_can_be_typed_and_shown() -> None:
         assert terminal.end() == 0
 
 
+def test_lines_that_are_pasted_are_one_prompt() -> None:
+    """A terminal that says where a paste begins and ends has it taken whole: three lines are not three calls."""
+    with Terminal(*MOCK) as terminal:
+        terminal.wait_for("> ")
+        terminal.paste("one\ntwo\nthree")
+        terminal.wait_for("three")
+        terminal.type("\r")
+        terminal.wait_for("3 words in 3 lines")
+        terminal.wait_for("> ")
+        terminal.type('"""\r')
+        terminal.wait_for("... ")
+        terminal.paste('four\nfive"""')
+        terminal.type("\r")
+        terminal.wait_for("2 words in 2 lines")
+        terminal.wait_for("> ")
+        terminal.type(CTRL_D)
+        assert terminal.end() == 0
+
+
+def test_ctrl_d_ends_what_was_begun_on_a_line_of_its_own() -> None:
+    """The prompt is asked as it is, and its answer does not begin behind the dots."""
+    with Terminal(*MOCK) as terminal:
+        terminal.wait_for("> ")
+        terminal.type("Hello \\\r")
+        terminal.wait_for("... ")
+        terminal.type(CTRL_D)
+        assert terminal.wait_for("This is the mock").endswith("\r\nThis is the mock")
+        terminal.wait_for("> ")
+        terminal.type(CTRL_D)
+        assert terminal.end() == 0
+        assert terminal.shown.endswith("\r\n")
+
+
 def test_a_failure_ends_no_chat_with_a_person(tmp_path: Path) -> None:
     """A call that fails, a wrong command and a file that is not there are told, and the next prompt comes."""
     script = tmp_path / "script.jsonl"
@@ -278,6 +311,10 @@ def test_connections_are_closed_however_the_chat_ends(veyra: Run, typed: bytes) 
         (b"a\xff\n", 2, "not UTF-8: byte 0xff"),
         (b"/nope\n", 1, "there is no command /nope"),
         (b"/save\n", 2, "name a file: /save FILE"),
+        (b"/quit now\n", 1, "/quit takes nothing after it, not 'now'"),
+        (b"/new and hello\n", 1, "/new takes nothing after it, not 'and hello'"),
+        (b"/help me\n", 1, "/help takes nothing after it, not 'me'"),
+        (b"/exit\n", 1, "there is no command /exit; did you mean '/quit'?"),
         (b"/load /dev/null/x\n", 2, "/dev/null/x"),
         (b"x" * (MAX_PROMPT_BYTES + 1), 2, "longer than the 8,388,608 bytes"),
     ],

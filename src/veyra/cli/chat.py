@@ -16,7 +16,7 @@ from veyra.cli.failure import Failure, explain
 from veyra.cli.typed import Typed
 from veyra.client.client import Client
 from veyra.client.conversation import Conversation
-from veyra.errors import InvalidRequestError, VeyraError, near
+from veyra.errors import InvalidRequestError, VeyraError, excerpt, near
 from veyra.types import ModelResponse, Options, TextDelta
 
 _WELCOME = "/help lists the commands, Ctrl-C stops an answer, Ctrl-D ends"
@@ -31,6 +31,8 @@ _HELP = (
     ("//...", "a prompt that begins with a slash"),
     ('TEXT\\ or """', "go on in the next line; a block of lines until the next three quotes"),
 )
+_ALONE = {"/new", "/help", "/quit"}
+_SLASH = "/help lists the commands; a prompt that begins with a slash begins with two: //"
 
 
 @click.command("chat")
@@ -101,9 +103,8 @@ class Chat:
         while True:
             try:
                 text = typed.next()
-                if text is None or text.strip() == "/quit":
-                    break
-                self._take(text)
+                if text is None or not self._take(text):
+                    return
             except KeyboardInterrupt:
                 if not typed.is_person:
                     raise
@@ -112,20 +113,25 @@ class Chat:
                 if not typed.is_person:
                     raise
                 (error if isinstance(error, Failure) else explain(error)).show()
-        if typed.is_person and text is None:
-            show.blank()
 
-    def _take(self, text: str) -> None:
-        """Obey a command or ask a prompt."""
-        if text.startswith("/") and not text.startswith("//"):
-            word, _, rest = text.partition(" ")
-            command = self._commands.get(word)
-            if command is None:
-                message = f"there is no command {word}{near(word, (*self._commands, '/quit'))}"
-                raise Failure(message, hint="/help lists them; a prompt that begins with a slash begins with two: //")
-            command(self, rest.strip())
-            return
-        self._ask(text.removeprefix("/") if text.startswith("//") else text)
+    def _take(self, text: str) -> bool:
+        """Obey a command or ask a prompt; tell whether to go on."""
+        if text.strip() == "/quit":
+            return False
+        if not text.startswith("/") or text.startswith("//"):
+            self._ask(text.removeprefix("/") if text.startswith("//") else text)
+            return True
+        word, *rest = text.split(maxsplit=1)
+        argument = rest[0].strip() if rest else ""
+        if word in _ALONE and argument:
+            message = f"{word} takes nothing after it, not {excerpt(argument)!r}"
+            raise Failure(message, hint=_SLASH)
+        command = self._commands.get(word)
+        if command is None:
+            message = f"there is no command {word}{near(word, (*self._commands, '/quit'))}"
+            raise Failure(message, hint=_SLASH)
+        command(self, argument)
+        return True
 
     def _ask(self, prompt: str) -> None:
         printer = Printer()

@@ -6,6 +6,7 @@ The rules:
 2. A line that begins with three double quotes begins a block, which goes on until a line ends in them. Nothing in it is looked
    at: where it begins with a slash it gets a second one, so that it is no command.
 3. The end of the input ends what was begun: an unfinished block is a prompt.
+4. What is pasted is one line, whatever is in it, where the terminal says where a paste begins and ends, and Python can edit lines.
 """
 
 from __future__ import annotations
@@ -70,17 +71,19 @@ class Typed:
 
 
 def _load_editing() -> None:
-    """Let `input` edit lines and recall earlier ones, where this Python can. They are kept in memory only."""
+    """Let `input` edit lines, recall earlier ones and take a paste whole, where this Python can; all in memory only."""
     try:
-        import_module("readline")
+        readline = import_module("readline")
     except ImportError:
         return
+    readline.parse_and_bind("set enable-bracketed-paste on")  # Python turns it off
 
 
 def _typed_line(prompt: str) -> str | None:
     try:
         return show.ask(prompt)
     except EOFError:
+        show.blank()
         return None
     except UnicodeDecodeError as error:
         show.failure(f"what was typed is not {error.encoding}: byte 0x{error.object[error.start]:02x}")
