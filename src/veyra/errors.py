@@ -291,7 +291,15 @@ class CircuitOpenError(VeyraError):
 
 
 class BudgetExceededError(VeyraError):
-    """Refused without an attempt: the call could cost more than the budget has left."""
+    """Refused without an attempt: the call could cost more than the budget has left.
+
+    Attributes:
+        reason: `amount`, where that is so; `price`, where the price is not known, so that nobody could tell.
+    """
+
+    def __init__(self, message: str, *, reason: Literal["amount", "price"] = "amount") -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 class ToolRunError(VeyraError):

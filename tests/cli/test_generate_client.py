@@ -158,3 +158,36 @@ def test_how_often_is_asked_is_for_the_settings_to_say(
     assert veyra("generate", "hi", "-b", "second", "-m", "a").stdout == "up again\n"
     register("third", down(2))
     assert veyra("generate", "hi", "-b", "third", "-m", "a", "--retries", "1").exit_code == 1
+
+
+@pytest.fixture
+def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Put settings in force."""
+
+    def put(text: str) -> None:
+        path = tmp_path / "veyra.toml"
+        path.write_text(text)
+        monkeypatch.setenv("VEYRA_CONFIG", str(path))
+        config.reload()
+
+    return put
+
+
+def test_an_option_leaves_the_rest_of_a_policy_to_the_settings(
+    veyra: Run, register: Register, settings: Callable[[str], None]
+) -> None:
+    """`--budget` changes the amount alone, and `--retries` the number alone."""
+    settings('client.budget.unpriced = "allow"\nclient.retry.deadline = 0.001\n')
+    result = veyra("generate", "hi", "-b", "mock", "--budget", "1")
+    assert (result.exit_code, result.stderr) == (0, "")
+    register("busy", [ServerError("down", retry_after=5.0), "too late"])
+    result = veyra("generate", "hi", "-b", "busy", "--retries", "1")
+    assert result.exit_code == 1
+    assert "too late" not in result.stdout
+
+
+def test_what_to_do_about_a_price_that_is_not_known(veyra: Run) -> None:
+    """More money would not help."""
+    result = veyra("generate", "hi", "-b", "mock", "--budget", "1")
+    hint = 'Hint: leave --budget out, or set client.budget.unpriced = "allow" (VEYRA_CLIENT_BUDGET_UNPRICED=allow)\n'
+    assert result.stderr.endswith(hint)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, TypedDict, TypeVar
 
@@ -38,17 +40,17 @@ class Chosen(TypedDict):
     temperature: float | None
     timeout: float | None
     retries: int | None
-    budget: Budget | None
+    budget: Decimal | None
     base_url: str | None
     mock_script: Path | None
     audit: str | None
 
 
-def _budget(_ctx: click.Context, _option: click.Parameter, value: str | None) -> Budget | None:
+def _budget(_ctx: click.Context, _option: click.Parameter, value: str | None) -> Decimal | None:
     if value is None:
         return None
     try:
-        return Budget(client=value)
+        return Budget(client=value).amount("client")
     except InvalidRequestError:
         message = f"{value!r} is no amount of US dollars: 2.50, say"
     raise click.BadParameter(message)
@@ -133,8 +135,7 @@ def opened(chosen: Chosen, fallback: Sequence[str] = ()) -> Iterator[tuple[Clien
             **_given(base_url=chosen["base_url"], replies=script, model=model if fallback else None),
         ),
         fallback=[_target(spec) for spec in fallback],
-        retry=_retry(chosen["retries"]),
-        budget=chosen["budget"],
+        **_policies(chosen["retries"], chosen["budget"]),
         audit=chosen["audit"],
     )
     if backend is None and script is None:
@@ -146,11 +147,20 @@ def opened(chosen: Chosen, fallback: Sequence[str] = ()) -> Iterator[tuple[Clien
             client.log.close()
 
 
-def _retry(retries: int | None) -> Retry | None:
-    """Return how often to ask; None for as the settings have it. Whoever sets nothing asks once."""
+class _Policies(TypedDict):
+    retry: Retry
+    budget: Budget | None
+
+
+def _policies(retries: int | None, dollars: Decimal | None) -> _Policies:
+    """Return what the settings say, with the values that options give in the place of theirs. Whoever sets nothing asks once."""
+    settings = preset.policies()
+    retry, budget = settings.retry or Retry(attempts=1), settings.budget
     if retries is not None:
-        return Retry(attempts=retries + 1)
-    return None if preset.policies().retry is not None else Retry(attempts=1)
+        retry = replace(retry, attempts=retries + 1)
+    if dollars is not None:
+        budget = replace(budget or Budget(), client=dollars)
+    return _Policies(retry=retry, budget=budget)
 
 
 def _target(spec: str) -> str:

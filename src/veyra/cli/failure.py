@@ -100,6 +100,8 @@ def _hint(error: errors.VeyraError) -> str | None:
                 hint = f"set {endpoint.key_variable}" if status is None else f"check the key in {endpoint.key_variable}"
         case errors.RateLimitError(retry_after=float() | int() as seconds):
             hint = f"wait {seconds:g} s and try again"
+        case errors.BudgetExceededError(reason="price"):
+            hint = 'leave --budget out, or set client.budget.unpriced = "allow" (VEYRA_CLIENT_BUDGET_UNPRICED=allow)'
         case errors.CallTimeoutError(phase="total"):
             hint = "allow more with --timeout SECONDS"
         case _:

@@ -188,7 +188,7 @@ class Ledger:
                     f"{target}: refused here, nothing was sent: no price is known for it, so {what} cannot be kept; "
                     "Budget(unpriced='allow') lets such calls pass, uncounted"
                 )
-                raise BudgetExceededError(msg)
+                raise BudgetExceededError(msg, reason="price")
             kept = account or Account()
             if not kept.has_room(amount or ZERO, limit):
                 msg = (
