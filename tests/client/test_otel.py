@@ -14,21 +14,29 @@ from typing import Any
 import pytest
 from opentelemetry import trace
 from opentelemetry.sdk.metrics import MeterProvider
-from opentelemetry.sdk.metrics.export import HistogramDataPoint, InMemoryMetricReader
+from opentelemetry.sdk.metrics.export import HistogramDataPoint, InMemoryMetricReader, Metric
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
+from opentelemetry.semconv._incubating.attributes import (
+    error_attributes,
+    gen_ai_attributes,
+    http_attributes,
+    server_attributes,
+)
+from opentelemetry.semconv._incubating.metrics import gen_ai_metrics
 from opentelemetry.trace import SpanKind, StatusCode
 
 import virtual
 from client.asked import Scripted
-from veyra import AuditLog, Cache, Client, Message, MockBackend, Retry, get_backend
+from veyra import AuditLog, Cache, Client, Conversation, Message, MockBackend, Retry, get_backend
 from veyra.client.observe import CallEnded, CallStarted
 from veyra.client.otel import Telemetry
 from veyra.errors import OutputMismatchError, ServerError
+from veyra.models.mock_reply import MockReply
 from veyra.transport.script import Answer, ScriptedTransport
-from veyra.types import Media, Opaque, Reasoning, Text, ToolCall, ToolResult
+from veyra.types import Media, Opaque, Reasoning, Text, ToolCall, ToolResult, Usage
 
 QUESTION, ANSWER = "What is the secret?", "It is 4711."
 GOOD = {
@@ -41,6 +49,7 @@ GOOD = {
         "completion_tokens": 5,
         "total_tokens": 35,
         "prompt_tokens_details": {"cached_tokens": 10},
+        "completion_tokens_details": {"reasoning_tokens": 2},
     },
 }
 
@@ -61,10 +70,14 @@ class Collected:
     def spans(self) -> Sequence[ReadableSpan]:
         return self._spans.get_finished_spans()
 
-    def points(self, name: str) -> list[HistogramDataPoint]:
+    @property
+    def metrics(self) -> list[Metric]:
         data = self._reader.get_metrics_data()
         assert data is not None
-        found = [m for r in data.resource_metrics for s in r.scope_metrics for m in s.metrics if m.name == name]
+        return [metric for r in data.resource_metrics for s in r.scope_metrics for metric in s.metrics]
+
+    def points(self, name: str) -> list[HistogramDataPoint]:
+        found = [metric for metric in self.metrics if metric.name == name]
         return [point for metric in found for point in metric.data.data_points if isinstance(point, HistogramDataPoint)]
 
 
@@ -123,13 +136,13 @@ async def test_an_attempt_is_a_client_span_with_the_conventions_attributes(colle
         "gen_ai.request.top_p": 0.9,
         "gen_ai.request.seed": 3,
         "gen_ai.request.stop_sequences": ("x", "y"),
-        "gen_ai.output.type": "text",
         "gen_ai.response.model": "gpt-x-2026",
         "gen_ai.response.id": "chatcmpl-1",
         "gen_ai.response.finish_reasons": ("stop",),
         "gen_ai.usage.input_tokens": 30,
         "gen_ai.usage.output_tokens": 5,
         "gen_ai.usage.cache_read.input_tokens": 10,
+        "gen_ai.usage.reasoning.output_tokens": 2,
         "server.address": "models.example",
         "server.port": 8443,
         "http.response.status_code": 200,
@@ -238,6 +251,20 @@ async def test_a_call_that_is_cancelled_while_it_waits_has_an_end(collected: Col
         await task
     assert [span.name for span in collected.spans] == ["chat m", "veyra chat"]
     assert telemetry._calls == {}
+
+
+async def test_streams_and_conversations_are_told_as_such(collected: Collected) -> None:
+    """A stream is marked as one, and the turns of a conversation have its id; a call that is neither has no word of it."""
+    client = Client(MockBackend(), audit="memory", observers=[collected.telemetry()])
+    talk = Conversation(client, id="talk-1")
+    await talk.send("Hello")
+    async with talk.stream("And?") as reply:
+        async for _ in reply:
+            pass
+    await client.generate("Hello")
+    attempts = [about(span) for span in collected.spans if span.kind is SpanKind.CLIENT]
+    assert [span.get("gen_ai.request.stream") for span in attempts] == [None, True, None]
+    assert [span.get("gen_ai.conversation.id") for span in attempts] == ["talk-1", "talk-1", None]
 
 
 async def test_calls_for_vectors_are_told_too(collected: Collected) -> None:
@@ -354,6 +381,39 @@ async def test_the_first_chunk_of_a_stream_is_measured(collected: Collected) -> 
     (point,) = collected.points("gen_ai.client.operation.time_to_first_chunk")
     assert (point.count, point.sum) == (1, 1.0)
     assert about(collected.spans[0])["gen_ai.response.time_to_first_chunk"] == 1.0
+
+
+async def test_no_name_is_made_up(collected: Collected) -> None:
+    """Every attribute, measurement and unit is in OpenTelemetry's own list of names, apart from those that begin with ours."""
+    telemetry = collected.telemetry(content=True)
+    reply = MockReply('{"a": 1}', usage=Usage(*range(1, 7)), finish_reason="stop")
+    mock = MockBackend([reply, reply, ServerError("down", status=500)])
+    client = Client(mock, audit="memory", retry=Retry(attempts=1), observers=[telemetry])
+    options: Any = {"system": "Hm.", "max_tokens": 9, "temperature": 0.5, "top_p": 0.9, "seed": 3, "stop": ["x"]}
+    await client.generate(QUESTION, output={"type": "object"}, conversation="talk-1", **options)
+    async with client.stream(QUESTION) as stream:
+        async for _ in stream:
+            pass
+    with pytest.raises(ServerError):
+        await client.generate(QUESTION)
+    await client.embed("Hello", dimensions=8)
+    await Client(wire(said()), observers=[telemetry]).generate(QUESTION)
+    listed = (error_attributes, gen_ai_attributes, http_attributes, server_attributes)
+    known = {name for module in listed for name in vars(module).values() if isinstance(name, str)}
+    used = {name for span in collected.spans for name in about(span)}
+    metrics = collected.metrics
+    used |= {name for metric in metrics for point in metric.data.data_points for name in point.attributes or {}}
+    assert {name for name in used if not name.startswith("veyra.")} - known == set()
+    assert len(used & known) >= 29
+    official = Collected()
+    meter = official.meters.get_meter("official")
+    for make in (
+        gen_ai_metrics.create_gen_ai_client_operation_duration,
+        gen_ai_metrics.create_gen_ai_client_operation_time_to_first_chunk,
+        gen_ai_metrics.create_gen_ai_client_token_usage,
+    ):
+        make(meter).record(1)
+    assert {(m.name, m.unit) for m in metrics} == {(m.name, m.unit) for m in official.metrics}
 
 
 async def test_a_failed_attempt_is_measured_as_one(collected: Collected) -> None:

@@ -93,6 +93,7 @@ class Call(Generic[T, R]):
         question: what is asked.
         about: attributes of every entry that the call leaves in the log.
         payer: in whose name it is made.
+        conversation: the id of the one that it belongs to.
 
     Raises:
         InvalidRequestError: it cannot be asked at the first target.
@@ -106,6 +107,7 @@ class Call(Generic[T, R]):
         *,
         about: Mapping[str, object] | None = None,
         payer: Payer = NOBODY,
+        conversation: str | None = None,
     ) -> None:
         self.id = new_id()
         self._rules = rules
@@ -113,6 +115,7 @@ class Call(Generic[T, R]):
         self._question = question
         self._about = about or {}
         self._payer = payer
+        self._conversation = conversation
         self._place = 0
         self._tries = 0
         self._repairs = 0
@@ -133,7 +136,12 @@ class Call(Generic[T, R]):
         deadline = self._rules.retry.deadline
         self._ends = None if deadline is None else asyncio.get_running_loop().time() + deadline
         if self._rules.observers:
-            started = CallStarted(call=self.id, operation=self._question.operation, stream=self._question.stream)
+            started = CallStarted(
+                call=self.id,
+                operation=self._question.operation,
+                stream=self._question.stream,
+                conversation=self._conversation,
+            )
             self._rules.observers.tell(started)
             trace = self._rules.observers.trace_id(self.id)
             if trace is not None:
@@ -463,8 +471,9 @@ class AnswerCall(Call[Attempt, ModelResponse]):
         *,
         about: Mapping[str, object] | None = None,
         payer: Payer = NOBODY,
+        conversation: str | None = None,
     ) -> None:
-        super().__init__(rules, stations, question, about=about, payer=payer)
+        super().__init__(rules, stations, question, about=about, payer=payer, conversation=conversation)
         self.response: ModelResponse | None = None
         self._turned_down: ModelResponse | None = None
 

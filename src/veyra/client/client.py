@@ -258,7 +258,8 @@ class Client:
         about = self._recorded(options.pop("actor", None))
         self._check_model(options.get("model"))
         question = Answering(prompt, options, stream=stream, max_prompt_bytes=self._max_prompt_bytes)
-        return AnswerCall(self._rules, self._arranged(conversation), question, about=about, payer=payer)
+        stations = self._arranged(conversation)
+        return AnswerCall(self._rules, stations, question, about=about, payer=payer, conversation=conversation)
 
     def _recorded(self, actor: str | None) -> Mapping[str, object]:
         """Return what is on record of every call on behalf of an actor, or, where none is named, of the client's."""

@@ -26,11 +26,12 @@ Operation: TypeAlias = Literal["chat", "embeddings"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallStarted:
-    """A call begins; `call` is its id in the log."""
+    """A call begins; `call` is its id in the log, `conversation` the id of the one that it belongs to."""
 
     call: str
     operation: Operation
     stream: bool
+    conversation: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

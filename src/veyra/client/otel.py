@@ -1,6 +1,7 @@
 """Spans and metrics of OpenTelemetry for a client's calls: `Client(observers=[Telemetry()])`. Needs `veyra[otel]`.
 
-The names are those of the semantic conventions for generative AI as of November 2026, which are still in development.
+The names are those of the semantic conventions for generative AI, version 1.41, which OpenTelemetry's packages of names have. They
+are still in development: in the repository of their own that they have moved to since, the measurements have other names.
 
 - A call is a span (kind INTERNAL, `veyra chat` or `veyra embeddings`), a child of the caller's current span; waits are events of it.
 - Each attempt is a span below it (kind CLIENT, `{operation} {model}`) with the `gen_ai.*` attributes. An answer from a cache has none.
@@ -73,6 +74,7 @@ _USAGE = {
     "output_total": "gen_ai.usage.output_tokens",
     "cache_read": "gen_ai.usage.cache_read.input_tokens",
     "cache_write": "gen_ai.usage.cache_creation.input_tokens",
+    "reasoning": "gen_ai.usage.reasoning.output_tokens",
 }
 
 
@@ -81,7 +83,7 @@ class _Running:
     """A call that has begun: its span, and what is known of the attempt that is under way."""
 
     span: Span
-    operation: Operation
+    started: CallStarted
     attempt: AttemptStarted | None = None
     began_ns: int = 0
     began: float = 0.0
@@ -148,7 +150,7 @@ class Telemetry:
             kind=SpanKind.INTERNAL,
             attributes={"veyra.call": started.call, "veyra.stream": started.stream},
         )
-        self._calls[started.call] = _Running(span, started.operation)
+        self._calls[started.call] = _Running(span, started)
 
     def _ended(self, running: _Running, ended: CallEnded) -> None:
         del self._calls[ended.call]
@@ -163,14 +165,15 @@ class Telemetry:
         if started is None:
             return
         seconds = self._clock() - running.began
-        common = _common(running.operation, ended)
-        attributes = {**common, **_asked(started.request), **_answered(ended), "veyra.call": ended.call}
+        operation = running.started.operation
+        common = _common(operation, ended)
+        attributes = {**common, **_how(running.started), **_asked(started.request), **_answered(ended)}
         if running.first_after is not None:
             attributes["gen_ai.response.time_to_first_chunk"] = running.first_after
         if self._content:
             attributes |= _content(started.request, _answer(ended))
         span = self._tracer.start_span(
-            f"{running.operation} {ended.model}" if ended.model else running.operation,
+            f"{operation} {ended.model}" if ended.model else operation,
             context=trace.set_span_in_context(running.span),
             kind=SpanKind.CLIENT,
             attributes=attributes,
@@ -212,12 +215,23 @@ def _common(operation: Operation, ended: AttemptEnded) -> dict[str, Any]:
     return attributes
 
 
+def _how(started: CallStarted) -> dict[str, Any]:
+    """Return what holds for each attempt of a call. What is not streamed, or no part of a conversation, has no word of it."""
+    attributes: dict[str, Any] = {"veyra.call": started.call}
+    if started.stream:
+        attributes["gen_ai.request.stream"] = True
+    if started.conversation is not None:
+        attributes["gen_ai.conversation.id"] = started.conversation
+    return attributes
+
+
 def _asked(request: Request | EmbedRequest) -> dict[str, Any]:
     if isinstance(request, EmbedRequest):
         return {} if request.dimensions is None else {"gen_ai.embeddings.dimension.count": request.dimensions}
     given = {attribute: getattr(request, option) for option, attribute in _REQUEST.items()}
     attributes = {attribute: value for attribute, value in given.items() if value is not None and value != ()}
-    attributes["gen_ai.output.type"] = "text" if request.output is None else "json"
+    if request.output is not None:
+        attributes["gen_ai.output.type"] = "json"
     return attributes
 
 
