@@ -6,8 +6,10 @@ import contextlib
 import doctest
 import inspect
 import io
+import itertools
 import os
 import re
+import shlex
 import subprocess
 import sys
 import tomllib
@@ -24,6 +26,8 @@ from click.testing import CliRunner
 import veyra
 from veyra import errors, types
 from veyra.cli.main import cli
+from veyra.config import document
+from veyra.config.files import Bytes, Place
 from veyra.models import registry
 from veyra.models.endpoints import ENDPOINTS
 from veyra.models.wire import WireBackend
@@ -151,6 +155,84 @@ def test_every_block_says_what_it_is() -> None:
     assert strange == []
 
 
+def test_what_is_shown_as_output_is_compared() -> None:
+    """A block of text is a help page or stands right behind what prints it; the rest is listed here, with its reason."""
+    strange = []
+    for name, page in zip(NAMES, PAGES, strict=True):
+        printed = None
+        for block in blocks(page):
+            if block.language == "text" and not block.help and block.text != printed:
+                strange.append(f"{name}: {block.text.splitlines()[0]}")
+            runs = name in RUNNING and block.language in {"python", "sh"}
+            printed = block.expected if runs else None
+    assert strange == [
+        "CONTRIBUTING.md: cli/                      the command; show.py is the only module that prints",  # a drawing
+        "docs/how-to/operate-the-log.md: it has 10 entries, but 14 were signed: it was rolled back.",  # takes a disaster
+    ]
+
+
+def test_settings_that_are_shown_are_right(tmp_path: Path) -> None:
+    """Each block of TOML is what it is for: settings without a fault, replies of the mock, or a table of pyproject.toml."""
+    seen = {"settings": 0, "replies": 0, "pyproject": 0}
+    for page in PAGES:
+        for block in blocks(page):
+            if block.language != "toml":
+                continue
+            keys = tomllib.loads(block.text).keys()
+            path = tmp_path / "shown.toml"
+            path.write_text(block.text)
+            if keys <= {"project", "tool"}:
+                seen["pyproject"] += 1
+            elif keys == {"reply"}:
+                seen["replies"] += 1
+                assert veyra.MockBackend.from_file(path)
+            else:
+                seen["settings"] += 1
+                found = document.check(Place(path, "user"), Bytes(block.text.encode(), is_private=True))
+                assert list(map(str, found.problems)) == []
+                assert found.settings
+    assert min(seen.values()) > 0
+
+
+def _shown_commands() -> Iterator[tuple[str, list[str]]]:
+    """Yield where a command is shown that is not run, and its words, up to the first redirection."""
+    for name, page in zip(NAMES, PAGES, strict=True):
+        for block in blocks(page):
+            if block.language == "console":
+                lines = re.findall(r"^\$ (veyra .*)$", block.text, re.MULTILINE)
+                yield from ((name, shlex.split(line)) for line in lines)
+    for name, command in COMMANDS.items():
+        example = (command.help or "").partition("Example:\n")[2].replace("\\\n", " ")
+        for line in re.findall(r"^ *(veyra .*)$", example, re.MULTILINE):
+            words = shlex.split(line)
+            yield f"{name} --help", list(itertools.takewhile(lambda word: word[0] not in "|<>", words))
+
+
+class _ReadersFileError(Exception):
+    """A command names a file that only its reader has."""
+
+
+def _given(command: click.Command, words: list[str]) -> None:
+    try:
+        command.make_context(command.name, words, **cli.context_settings).close()
+    except click.BadParameter as error:
+        if "does not exist" in error.message:
+            raise _ReadersFileError from error
+        raise
+
+
+def test_commands_that_are_shown_and_not_run_can_be_given() -> None:
+    """Their options and arguments are those of the command: in blocks that show a dialogue, and in every help page."""
+    seen = set()
+    for place, words in _shown_commands():
+        seen.add(place)
+        name = next(" ".join(words[:n]) for n in range(len(words), 0, -1) if " ".join(words[:n]) in COMMANDS)
+        assert not isinstance(COMMANDS[name], click.Group), (place, words)
+        with contextlib.suppress(_ReadersFileError):
+            _given(COMMANDS[name], words[len(name.split()) :])
+    assert {"docs/how-to/chat.md", "docs/testing/server.md", "veyra --help", "veyra chat --help"} <= seen
+
+
 def test_the_scripts_that_are_named_are_there() -> None:
     """Each command of a console block that lies in the repository is there and can be run."""
     lines = [
@@ -237,7 +319,7 @@ def test_every_variable_is_documented() -> None:
     named = {row for e in ENDPOINTS.values() for row in (e.key_variable, e.base_url_variable) if row}
     for path in (ROOT / "src").rglob("*.py"):
         named |= set(re.findall(r"\b(?:VEYRA_[A-Z_]+|NO_COLOR)\b", path.read_text()))
-    assert named - _words("docs/reference/python.md", "docs/reference/backends.md") == set()
+    assert named - _words(*(f"docs/reference/{page}.md" for page in ("python", "backends", "configuration"))) == set()
 
 
 def test_every_backend_is_documented() -> None:
