@@ -74,6 +74,16 @@ async def test_head_has_lower_case_names_and_joined_values(transport: HttpTransp
     assert head.headers == {"x-request-id": "r1", "via": "a, b", "x-odd": "caf\ufffd", "content-length": "2"}
 
 
+async def test_a_wait_is_told_with_the_time_from_which_it_counts() -> None:
+    """An answer that names a wait and no time is given that of its arrival; the provider's own stays, and no other gets one."""
+    wait, own = {"retry-after": "Tue, 14 Nov 2023 22:13:50 GMT"}, {"date": "Tue, 14 Nov 2023 22:13:00 GMT"}
+    transport = HttpTransport(clock=lambda: 1_700_000_000.0)
+    async with Loopback([reply(429, wait), reply(429, wait | own), reply()]) as server:
+        dates = [(await ask(transport, post(server.url)))[0].headers.get("date") for _ in range(3)]
+    await transport.aclose()
+    assert dates == ["Tue, 14 Nov 2023 22:13:20 GMT", own["date"], None]
+
+
 @pytest.mark.parametrize("status", [200, 204, 301, 307, 401, 404, 418, 429, 500, 503, 529])
 async def test_every_status_is_an_answer(transport: HttpTransport, status: int) -> None:
     """No status is an error here, and no redirect is followed."""

@@ -14,7 +14,9 @@ What is done here because the library does it otherwise, or not at all:
 5. Leaving early aborts the connection. A polite close would wait until a stalled server has read the request, or has
    answered the end of TLS.
 6. There is one session per event loop. An asynchronous generator holds it, which the loop shuts down when it ends.
-7. A forked child leaves its parent's connections to the parent: they count as closed there, and nothing is done to them.
+7. An answer that asks to wait and does not say when it was sent is given the time of its arrival as its `date` (RFC 9110,
+   section 6.6.1), from which a date to wait for is counted.
+8. A forked child leaves its parent's connections to the parent: they count as closed there, and nothing is done to them.
 """
 
 from __future__ import annotations
@@ -29,7 +31,9 @@ import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
+from email.utils import formatdate
 from functools import lru_cache, partial
+from time import time
 from types import TracebackType
 from typing import TYPE_CHECKING, NamedTuple, Self, TypeVar
 from weakref import WeakSet, ref
@@ -88,12 +92,14 @@ class HttpTransport(Transport):
         client_cert: PathName | None = None,
         client_key: PathName | None = None,
         proxy: str | None = None,
+        clock: Callable[[], float] = time,
     ) -> None:
         """Make a transport; no file is read and no connection made before the first request.
 
         Args:
             ca_file, client_cert, client_key: see `veyra.transport.tls.Tls`.
             proxy: the URL of a proxy for every request; None for the environment's (see `veyra.environ.proxy_for`).
+            clock: says what time it is, in seconds since 1970, where an answer does not (rule 7).
 
         Raises:
             InvalidRequestError: `proxy` is not an http or https URL.
@@ -104,6 +110,7 @@ class HttpTransport(Transport):
             proxy = None  # it may hold a password, and this frame is part of the traceback
             msg = "proxy must be the address of a proxy: http://host:port or https://host:port"
             raise InvalidRequestError(msg)
+        self.clock = clock
         self._routes: dict[checks.Target, _Route] = {}
         self._context: ssl.SSLContext | None = None
         self._loading = threading.Lock()
@@ -126,7 +133,7 @@ class HttpTransport(Transport):
             await held.lifetime.aclose()
 
     def forget(self) -> None:
-        """In a forked child: leave to the parent what is the parent's (rule 7)."""
+        """In a forked child: leave to the parent what is the parent's (rule 8)."""
         for held in self._held.values():
             if isinstance(held.session.connector, _Connector):
                 held.session.connector.forget()
@@ -240,7 +247,7 @@ class _Exchange(Incoming):
             failure = self._unanswered(error)
         else:
             self._content = self._response.content
-            self.head = _head(self._response)
+            self.head = _head(self._response, self._transport.clock)
             return self
         finally:
             _asking.reset(token)
@@ -458,13 +465,15 @@ def _headers(request: Outgoing, route: _Route) -> dict[str, str]:
     return headers | {name.lower(): secret.reveal() for name, secret in request.secret_headers.items()}
 
 
-def _head(response: aiohttp.ClientResponse) -> Head:
+def _head(response: aiohttp.ClientResponse, clock: Callable[[], float]) -> Head:
     """Return the answer's head; a header that came several times has its values joined (RFC 9110, section 5.3)."""
     headers: dict[str, str] = {}
     for name, value in response.headers.items():
         lower = name.lower()
         text = value if value.isascii() else value.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
         headers[lower] = f"{headers[lower]}, {text}" if lower in headers else text
+    if "retry-after" in headers and "date" not in headers:
+        headers["date"] = formatdate(clock(), usegmt=True)
     return Head(response.status, headers)
 
 
