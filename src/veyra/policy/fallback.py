@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from inspect import iscoroutinefunction
 from typing import Any
 
 from veyra.errors import InvalidRequestError, ProviderError
@@ -16,14 +17,15 @@ class Fallback:
     """Targets to ask after the first have failed, and when.
 
     Attributes:
-        to: the targets, in order, as a client takes them; they come after all others.
-        on: kinds of error (`ProviderError.kind`) after which the next target is asked.
+        to: the targets, in order, as a client takes them, or a single one; they come after all others.
+        on: kinds of error (`ProviderError.kind`) after which the next target is asked, or a single one.
         accept: says of an answer whether it will do; where it says no, the next target is asked, and the answer that was
             turned down stays on record and is paid for. The last target's answer is returned with a warning
-            (`not_accepted`). Not asked of streams, which the caller has seen by then, nor of vectors.
+            (`not_accepted`). Not asked of streams, which the caller has seen by then, nor of vectors. What it raises
+            ends the call.
 
     Raises:
-        InvalidRequestError: a kind is not one of an error of `veyra.errors`, or `accept` cannot be called.
+        InvalidRequestError: a kind is not one of an error of `veyra.errors`, or `accept` cannot be called or is async.
     """
 
     to: Sequence[Any] = ()
@@ -31,15 +33,24 @@ class Fallback:
     accept: Callable[[ModelResponse], bool] | None = None
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "to", _several(self.to))
+        object.__setattr__(self, "on", _several(self.on))
         known = _kinds(ProviderError)
-        object.__setattr__(self, "on", (self.on,) if isinstance(self.on, str) else tuple(self.on))
         for kind in self.on:
-            if kind not in known:
+            if not isinstance(kind, str) or kind not in known:
                 msg = f"Fallback(on=...) takes the kinds {', '.join(sorted(known))}, not {kind!r}"
                 raise InvalidRequestError(msg)
         if self.accept is not None and not callable(self.accept):
             msg = f"Fallback(accept=...) is a function of a ModelResponse, not {self.accept!r}"
             raise InvalidRequestError(msg)
+        if iscoroutinefunction(self.accept) or iscoroutinefunction(getattr(self.accept, "__call__", None)):  # noqa: B004  (its own)
+            msg = f"Fallback(accept=...) is not awaited, so a plain function, not the async {self.accept!r}"
+            raise InvalidRequestError(msg)
+
+
+def _several(value: Any) -> tuple[Any, ...]:  # noqa: ANN401  (who uses the items looks at them)
+    """Return the items of a sequence; what is none is the only item."""
+    return tuple(value) if isinstance(value, Sequence) and not isinstance(value, str | bytes) else (value,)
 
 
 def _kinds(root: type[ProviderError]) -> set[str]:

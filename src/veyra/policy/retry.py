@@ -4,7 +4,8 @@ The table, which `docs/reference/client.md` explains; the first row that fits de
 
     an event was handed to the caller                          the error
     not a provider's error (audit, a refusal here)             the error
-    the answer does not fit `output`                           the error (repairs are counted elsewhere)
+    the answer does not fit `output`                           the next target, where `Fallback.on` says so (repairs are
+                                                               counted elsewhere); else the error
     it may be billed, and `Retry.ambiguous` forbids it         the error
     retryable, tries left, and the wait fits                   the same target again, after the wait
     a kind that `Fallback.on` names, and there is a target     the next target, at once
@@ -122,9 +123,10 @@ def decide(
     error: VeyraError, retry: Retry, standing: Standing, chance: float, on: tuple[str, ...] = FALLBACK_KINDS
 ) -> Decision:
     """Say what follows a failed attempt; `chance` is drawn evenly from 0 to 1, `on` are the kinds that go to another target."""
-    if standing.handed or not isinstance(error, ProviderError) or isinstance(error, OutputMismatchError):
+    if standing.handed or not isinstance(error, ProviderError):
         return Stop()
-    is_billed = error.ambiguous or standing.streamed
+    is_whole = isinstance(error, OutputMismatchError)
+    is_billed = (error.ambiguous or standing.streamed) and not is_whole
     if is_billed and (retry.ambiguous == "never" or (retry.ambiguous == "unstreamed" and standing.streamed)):
         return Stop()
     if error.retryable and not standing.shut and standing.tries < retry.attempts:
