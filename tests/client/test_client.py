@@ -7,6 +7,7 @@ import threading
 from collections.abc import AsyncGenerator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +75,18 @@ async def test_one_log_serves_all_targets_and_a_gate_keeps_its_own(tmp_path: Pat
         (Client, "needs a target"),
         (lambda: Client(""), "an empty str"),
         (lambda: Client(3), "not int"),  # type: ignore[arg-type]
+        (lambda: Client([]), "not list"),  # type: ignore[arg-type]
+        (lambda: Client("openai:"), "'openai:' names no model"),
         (lambda: Client("mock", fallback=3), "fallback is"),  # type: ignore[arg-type]
+        (lambda: Client("mock", fallback=Fallback(3)), "a target is .*, not int"),  # type: ignore[arg-type]
+        (lambda: Client("mock", observers=print), "observers is a sequence of functions"),  # type: ignore[arg-type]
+        (lambda: Client("mock", observers=[print, 3]), "observers .* not int"),  # type: ignore[list-item]
+        (lambda: Client("mock", observers=[asyncio.sleep]), "an observer is not awaited"),  # type: ignore[list-item]
+        (lambda: Client("mock", observers="print"), "observers .* not str"),  # type: ignore[arg-type]
+        (lambda: Client("mock", chance=0.5), "chance is a function"),  # type: ignore[arg-type]
+        (lambda: Client("mock", now=3), "now is a function"),  # type: ignore[arg-type]
+        (lambda: Client("mock", max_prompt_bytes="1"), "max_prompt_bytes is an int"),  # type: ignore[arg-type]
+        (lambda: Client("mock", max_prompt_bytes=True), "max_prompt_bytes is an int"),
         (lambda: Client("mock", retry=3), "retry is a Retry or None"),  # type: ignore[arg-type]
         (lambda: Client("mock", breaker=True), "breaker is a Breaker or None"),  # type: ignore[arg-type]
         (lambda: Client("mock", routing="best"), "least_latency"),  # type: ignore[arg-type]
@@ -86,6 +98,23 @@ def test_wrong_arguments_are_refused(make: Any, says: str) -> None:
     """An error names what was wrong before anything is asked."""
     with pytest.raises(InvalidRequestError, match=says):
         make()
+
+
+async def test_a_time_without_a_zone_is_refused() -> None:
+    """It could be a day off for a budget: the error says so, and nothing is sent or recorded."""
+    log = AuditLog.memory()
+    with pytest.raises(InvalidRequestError, match=r"now\(\) .* a time zone"):
+        await Client("mock", audit=log, now=lambda: datetime(2026, 11, 23)).generate("Hello")  # noqa: DTZ001  (the mistake)
+    assert list(log.attempts()) == []
+
+
+async def test_one_target_of_a_fallback_needs_no_list() -> None:
+    """A name, a backend or a `Target` alone is one target, for the client and for `Fallback`."""
+    spares: list[Any] = ["mock:b", MockBackend("fine"), Target("mock:b")]
+    for spare in spares:
+        for fallback in (spare, Fallback(spare)):
+            client = Client(Scripted(down()), fallback=fallback, retry=Retry(attempts=1), audit="off")
+            assert (await client.generate("Hello")).backend == "mock"
 
 
 def test_an_unknown_backend_is_refused_when_the_client_is_made() -> None:
@@ -260,6 +289,21 @@ async def test_the_last_answer_comes_with_a_warning_where_none_is_accepted() -> 
     answer = await Client(Scripted([]), fallback=fallback, audit="off").generate("Hello")
     assert (answer.backend, answer.warnings[-1].code) == ("mock", "not_accepted")
     assert [one.error for one in answer.attempts] == ["not_accepted", "not_accepted"]
+
+
+async def test_what_a_predicate_raises_ends_the_call() -> None:
+    """It reaches the caller as it is; the answer is on record, and observers are told of the end."""
+    log, seen = AuditLog.memory(), list[Observation]()
+
+    def broken(_: ModelResponse) -> bool:
+        msg = "broken"
+        raise KeyError(msg)
+
+    client = Client(Scripted([]), fallback=Fallback(["mock"], accept=broken), audit=log, observers=[seen.append])
+    with pytest.raises(KeyError, match="broken"):
+        await client.generate("Hello")
+    assert [row.status for row in log.attempts()] == ["ok"]
+    assert isinstance(seen[-1], CallEnded)
 
 
 async def test_repairs_are_no_retries_and_their_usage_counts() -> None:

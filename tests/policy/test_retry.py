@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,6 +11,7 @@ from hypothesis import strategies as st
 from veyra.errors import AuditWriteError, InvalidRequestError, OverloadedError, RateLimitError
 from veyra.policy.fallback import Fallback
 from veyra.policy.retry import Again, Onward, Retry, Standing, Stop, decide
+from veyra.types import ModelResponse
 
 
 @pytest.mark.parametrize(
@@ -21,6 +24,7 @@ from veyra.policy.retry import Again, Onward, Retry, Standing, Stop, decide
         ({"cap": float("inf")}, "cap"),
         ({"max_retry_after": float("nan")}, "max_retry_after"),
         ({"deadline": "10"}, "deadline"),
+        ({"deadline": 0}, "deadline.* above 0, or None"),
         ({"ambiguous": "sometimes"}, "never, unstreamed, always"),
     ],
 )
@@ -62,6 +66,24 @@ def test_fallback_kinds_are_checked() -> None:
     """A kind that no error has would never be met, so it is refused, and a single one may be a string."""
     with pytest.raises(InvalidRequestError, match="'rate_limit'"):
         Fallback(on=("rate_limit",))
-    with pytest.raises(InvalidRequestError, match="accept"):
-        Fallback(accept=3)  # type: ignore[arg-type]
-    assert Fallback(on="quota").on == ("quota",)  # type: ignore[arg-type]
+    wrong: Any
+    for wrong in (3, None, [[]]):
+        with pytest.raises(InvalidRequestError, match="takes the kinds"):
+            Fallback(on=wrong)
+    assert Fallback(on="quota").on == ("quota",)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+def test_a_predicate_is_a_plain_function() -> None:
+    """What cannot be called is refused, and so is what would have to be awaited: its coroutine would accept everything."""
+
+    async def later(_: ModelResponse) -> bool:
+        return False
+
+    class Later:
+        async def __call__(self, _: ModelResponse) -> bool:
+            return False
+
+    for wrong in (3, later, Later()):
+        with pytest.raises(InvalidRequestError, match="accept"):
+            Fallback(accept=wrong)  # type: ignore[arg-type]
+    assert Fallback(accept=bool).accept is bool

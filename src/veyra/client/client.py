@@ -24,7 +24,7 @@ from veyra.errors import InvalidRequestError
 from veyra.models.base import BaseModelBackend
 from veyra.models.gate import Gate, Reply
 from veyra.models.registry import Audit, audit_log, make_backend
-from veyra.models.request import MAX_PROMPT_BYTES
+from veyra.models.request import MAX_PROMPT_BYTES, check_prompt_limit
 from veyra.policy.breaker import Breaker
 from veyra.policy.budget import Budget
 from veyra.policy.fallback import Fallback
@@ -156,11 +156,13 @@ class Client:
             raise InvalidRequestError(msg)
         order: Order = routing or "ordered"
         check_order(order)
-        fallback = _fallback(fallback or ())
+        fallback = _fallback(() if fallback is None else fallback)
         _check_type("retry", retry, Retry)
         _check_type("cache", cache, Cache)
         _check_type("limits", limits, Limits)
         _check_type("budget", budget, Budget)
+        _check_callable("chance", chance, "returns a number from 0 to 1")
+        _check_callable("now", now, "returns the time, with a time zone")
         usual = preset.policies()
         others = [_target(target) for target in fallback.to]
         if breaker == "default" and usual.breaker is not None:
@@ -170,7 +172,7 @@ class Client:
         else:
             _check_type("breaker", breaker, Breaker)
         self._routing: Order = order
-        self._max_prompt_bytes = max_prompt_bytes
+        self._max_prompt_bytes = check_prompt_limit(max_prompt_bytes)
         self._chance = chance
         self._ledger = Ledger(budget or usual.budget, now)
         self._rules = Rules(
@@ -329,6 +331,12 @@ def _check_type(name: str, value: object, kind: type[object]) -> None:
         raise InvalidRequestError(msg)
 
 
+def _check_callable(name: str, value: object, does: str) -> None:
+    if not callable(value):
+        msg = f"{name} is a function that {does}, not {type(value).__name__}"
+        raise InvalidRequestError(msg)
+
+
 def _stations(targets: Sequence[Target], audit: Audit, breaker: Breaker | None, limits: Limits | None) -> list[Station]:
     """Put targets in service. They share one log; a backend that was got with a log of its own keeps it."""
     backends = [_backend(target.backend) for target in targets]
@@ -355,5 +363,8 @@ def _backend(value: str | BaseModelBackend) -> BaseModelBackend:
     """Return a target's backend, without a gate."""
     if isinstance(value, BaseModelBackend):
         return value.backend if isinstance(value, Gate) else value
-    name, _, model = value.partition(":")
+    name, colon, model = value.partition(":")
+    if colon and not model:
+        msg = f"{value!r} names no model after the colon: write '{name}:MODEL', or {name!r} for the one that is set"
+        raise InvalidRequestError(msg)
     return make_backend(name, model=model) if model else make_backend(name)

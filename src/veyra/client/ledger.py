@@ -19,7 +19,7 @@ from threading import Lock
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
-from veyra.errors import BudgetExceededError
+from veyra.errors import BudgetExceededError, InvalidRequestError
 from veyra.policy.budget import SCOPES, ZERO, Account, Budget, Scope, shown
 
 _NAMES: Final[Mapping[Scope, str]] = {
@@ -86,7 +86,7 @@ class Ledger:
     """
 
     def __init__(self, budget: Budget | None, now: Callable[[], datetime]) -> None:
-        self.now = now
+        self._now = now
         self._budget = Budget() if budget is None else budget
         self.is_bounded = any(self._budget.amount(scope) is not None for scope in SCOPES)
         self._whole = Account()
@@ -97,6 +97,18 @@ class Ledger:
         self._runs: dict[str, Account] = {}
         self._keys: dict[str, Account] = {}
         self._lock = Lock()
+
+    def now(self) -> datetime:
+        """Return what time it is.
+
+        Raises:
+            InvalidRequestError: who tells it does so without a time zone, and could be a day off.
+        """
+        moment: object = self._now()
+        if isinstance(moment, datetime) and moment.tzinfo is not None:
+            return moment
+        msg = f"now() tells the time with a time zone, as datetime.now(UTC) does, not {moment!r}"
+        raise InvalidRequestError(msg)
 
     @property
     def spent(self) -> Spent:

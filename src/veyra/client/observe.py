@@ -13,8 +13,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from inspect import iscoroutinefunction
 from typing import Literal, Protocol, TypeAlias, runtime_checkable
 
+from veyra.errors import InvalidRequestError
 from veyra.types import AttemptRecord, EmbeddingResponse, EmbedRequest, ModelResponse, Request
 
 _LOGGER = logging.getLogger("veyra.client")
@@ -114,10 +116,13 @@ class Observers:
 
     Args:
         observers: who watches, in the order in which they are told.
+
+    Raises:
+        InvalidRequestError: one cannot be called, or would have to be awaited.
     """
 
     def __init__(self, observers: Iterable[Observer]) -> None:
-        self._observers = tuple(observers)
+        self._observers = _checked(observers)
         self._tracing = [(place, one) for place, one in enumerate(self._observers) if isinstance(one, Tracing)]
         self._failed: set[int] = set()
 
@@ -148,3 +153,18 @@ class Observers:
         if place not in self._failed:
             self._failed.add(place)
             _LOGGER.warning("the observer %r raised %s; it is told on", self._observers[place], type(error).__name__)
+
+
+def _checked(observers: object) -> tuple[Observer, ...]:
+    if isinstance(observers, str) or not isinstance(observers, Iterable):
+        msg = f"observers is a sequence of functions, [function, ...], not {type(observers).__name__}"
+        raise InvalidRequestError(msg)
+    several = tuple(observers)
+    for one in several:
+        if not callable(one):
+            msg = f"observers are functions of an observation, not {type(one).__name__}"
+            raise InvalidRequestError(msg)
+        if iscoroutinefunction(one) or iscoroutinefunction(getattr(one, "__call__", None)):  # noqa: B004  (its own)
+            msg = f"an observer is not awaited, so a plain function, not the async {one!r}"
+            raise InvalidRequestError(msg)
+    return several

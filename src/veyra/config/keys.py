@@ -103,7 +103,7 @@ KEYS: Final[Mapping[Name, Key]] = {
         "client.retry.base": Key(_SECONDS, "seconds of the first wait, which doubles from try to try", 0.5),
         "client.retry.cap": Key(_SECONDS, "seconds of a wait at most", 8.0),
         "client.retry.max_retry_after": Key(_SECONDS, "seconds that are waited where a provider asks for it", 60.0),
-        "client.retry.deadline": Key(_SECONDS, "seconds for the whole call"),
+        "client.retry.deadline": Key(number(zero=False), "seconds for the whole call"),
         "client.retry.ambiguous": Key(
             choice("never", "unstreamed", "always"), "whether a failure that may be billed is tried again", "unstreamed"
         ),

@@ -21,7 +21,7 @@ from veyra.models.base import BaseModelBackend
 from veyra.models.configured import configured
 from veyra.models.endpoints import ENDPOINTS
 from veyra.models.gate import Gate
-from veyra.models.request import MAX_PROMPT_BYTES
+from veyra.models.request import MAX_PROMPT_BYTES, check_prompt_limit
 from veyra.models.stand_in import Factory, made, usual_log
 from veyra.types import Secret
 
@@ -55,9 +55,7 @@ def get_backend(name: str, *, audit: Audit = None, max_prompt_bytes: int = MAX_P
         ConfigError: a setting is wrong; the message says where it stands.
     """
     _hide_key(name, options)
-    if not isinstance(max_prompt_bytes, int) or max_prompt_bytes < 0:
-        msg = f"max_prompt_bytes is an int, 0 or more, not {max_prompt_bytes!r}"
-        raise InvalidRequestError(msg)
+    check_prompt_limit(max_prompt_bytes)
     return Gate(make_backend(name, **options), audit_log(audit, name), max_prompt_bytes=max_prompt_bytes)
 
 

@@ -23,6 +23,18 @@ _Checks: TypeAlias = dict[str, Callable[[str, object], Any]]
 REASONING_LEVELS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
 
 
+def check_prompt_limit(value: object) -> int:
+    """Return a limit on the text of prompts.
+
+    Raises:
+        InvalidRequestError: it is no number of bytes.
+    """
+    if type(value) is int and value >= 0:
+        return value
+    msg = f"max_prompt_bytes is an int, 0 or more, not {value!r}"
+    raise InvalidRequestError(msg)
+
+
 def build_request(
     prompt: Prompt,
     options: Mapping[str, Any],

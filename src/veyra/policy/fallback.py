@@ -17,8 +17,8 @@ class Fallback:
     """Targets to ask after the first have failed, and when.
 
     Attributes:
-        to: the targets, in order, as a client takes them, or a single one; they come after all others.
-        on: kinds of error (`ProviderError.kind`) after which the next target is asked, or a single one.
+        to: the targets, in order, as a client takes them; they come after all others.
+        on: kinds of error (`ProviderError.kind`) after which the next target is asked.
         accept: says of an answer whether it will do; where it says no, the next target is asked, and the answer that was
             turned down stays on record and is paid for. The last target's answer is returned with a warning
             (`not_accepted`). Not asked of streams, which the caller has seen by then, nor of vectors. What it raises

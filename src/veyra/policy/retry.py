@@ -73,6 +73,9 @@ class Retry:
             check_seconds("Retry", name, getattr(self, name))
         if self.deadline is not None:
             check_seconds("Retry", "deadline", self.deadline)
+            if not self.deadline:
+                msg = f"Retry(deadline=...) is a number of seconds above 0, or None, not {self.deadline!r}"
+                raise InvalidRequestError(msg)
         if self.ambiguous not in get_args(Ambiguous):
             msg = f"Retry(ambiguous=...) is one of {', '.join(get_args(Ambiguous))}, not {self.ambiguous!r}"
             raise InvalidRequestError(msg)
