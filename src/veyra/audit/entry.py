@@ -75,7 +75,8 @@ SHAPES: Final[Mapping[str, tuple[str, ...]]] = {
 }
 """The keys of each kind, in order. A later version may add kinds, and keys after these; readers keep both."""
 
-_ENCODED = frozenset({str, int, bool, float, list, NoneType})
+_PLAIN = frozenset({str, int, bool, NoneType})
+_ENCODED = _PLAIN | {float, list}
 _TEXTS = frozenset({str})
 _ODD = b"\\ !" + bytes(range(0x7F, 0x100))
 """What, in text, is not written here as msgspec writes it, or makes names stand in another order than their JSON."""
@@ -102,8 +103,8 @@ _tails, _salts = Noise(8, _tail), Noise(SALT_SIZE, bytes)
 def new_id() -> str:
     """Return a UUIDv7 (RFC 9562): milliseconds, then the fraction of the millisecond in 12 bits, then 62 random bits."""
     milliseconds, rest = divmod(time.time_ns(), 1_000_000)
-    digits = f"{milliseconds & 0xFFFF_FFFF_FFFF:012x}"
-    return f"{digits[:8]}-{digits[8:]}-7{rest * 4096 // 1_000_000:03x}-{_tails.take()}"
+    digits = f"{(milliseconds & 0xFFFF_FFFF_FFFF) << 16 | 0x7000 | rest * 4096 // 1_000_000:016x}"
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:]}-{_tails.take()}"
 
 
 class BodyPart(NamedTuple):
@@ -350,19 +351,23 @@ def _plain_attributes(attributes: Mapping[str, object]) -> str | None:
 
     It does for all but some numbers, and text that needs an escape or is sorted otherwise because of its JSON form.
     """
-    values = attributes.values()
-    if not (_TEXTS.issuperset(map(type, attributes)) and _ENCODED.issuperset(map(type, values))):
+    kinds = set(map(type, attributes.values()))
+    if not (_ENCODED.issuperset(kinds) and _TEXTS.issuperset(map(type, attributes))):
         return None
-    for value in values:
-        if type(value) is float and not (value == 0 or 1e-4 <= abs(value) < 1e16):
-            return None
-        if type(value) is list and not (value and _TEXTS.issuperset(map(type, value))):
-            return None
+    if not (_PLAIN.issuperset(kinds) or all(map(_is_plain, attributes.values()))):
+        return None
     try:
         text: bytes = _encode(attributes if type(attributes) is dict else dict(attributes))
     except UnicodeEncodeError:  # a lone surrogate
         return None
     return text.decode("ascii") if len(text.translate(None, _ODD)) == len(text) else None
+
+
+def _is_plain(value: object) -> bool:
+    """Tell whether a value of a kind that both write is written the same by both."""
+    if type(value) is float:
+        return value == 0 or 1e-4 <= abs(value) < 1e16
+    return type(value) is not list or (bool(value) and _TEXTS.issuperset(map(type, value)))
 
 
 def _any_attributes(attributes: Mapping[str, object], limit: int | None) -> str:

@@ -40,6 +40,7 @@ _HINTS = {
     errno.EOPNOTSUPP: "choose a directory on a disk of this machine",
     errno.EDQUOT: "the quota is used up; make room, or choose a directory on another disk",
 }
+_RESULTS: Final = (Receipt, Exception)
 _COMPANY_SECONDS: Final = 1.0
 """How long company counts once it was seen: looking costs more the more tasks there are."""
 _ALONE_SECONDS: Final = 0.005
@@ -163,7 +164,9 @@ class AuditLog:
         if self._memory is not None:
             return self._memory.append(draft)
         try:
-            result = await self._recorded(draft, defer=self._manner.mode == "async")
+            result = self._recorded(draft, defer=self._manner.mode == "async")
+            if not isinstance(result, _RESULTS):
+                result = await result
         except BaseException:
             unsent = {"veyra.sent": False}
             outcome = entry.outcome(which, intent=draft.id, status="cancelled", latency_ns=None, attributes=unsent)
@@ -211,11 +214,13 @@ class AuditLog:
                 attributes=attributes,
                 parts=tuple(parts),
             )
-            result: Result
+            result: Result | Future[Result]
             if self._memory is not None:
                 result = self._memory.append(draft)
             else:
-                result = await self._recorded(draft, defer=self._manner.mode != "strict")
+                result = self._recorded(draft, defer=self._manner.mode != "strict")
+                if not isinstance(result, _RESULTS):
+                    result = await result
         except (TypeError, ValueError, OverflowError, LookupError) as error:
             result = error
         if isinstance(result, Receipt):
@@ -262,13 +267,15 @@ class AuditLog:
             raise self._unavailable(error) from error
         if self._memory is not None:
             return self._memory.append(drafted)
-        result = await self._recorded(drafted, defer=self._manner.mode == "async")
+        result = self._recorded(drafted, defer=self._manner.mode == "async")
+        if not isinstance(result, _RESULTS):
+            result = await result
         if isinstance(result, Receipt):
             return result
         raise self._unavailable(result) from result
 
-    async def _recorded(self, draft: Draft, *, defer: bool) -> Result:
-        """Record an entry; return at once where nobody need wait for it, else when it is durable or could not be made so."""
+    def _recorded(self, draft: Draft, *, defer: bool) -> Result | Future[Result]:
+        """Record an entry; return what became of it, where that is known or nobody need wait for it, else what to wait for."""
         if defer and self._put(Waiting(draft), if_room=True):
             return Receipt(origin="", id=draft.id, seq=None, leaf_hash="")
         import asyncio  # noqa: PLC0415  (importing the log loads no asyncio; a caller has it)
@@ -281,14 +288,14 @@ class AuditLog:
                 return result
         future: Future[Result] = loop.create_future()
         self._put(Waiting(draft, loop, future))
-        return await future
+        return future
 
     def _is_alone(self, loop: AbstractEventLoop) -> bool:
         """Tell whether the running task is the only one on its loop, or was when that was last looked at."""
-        import asyncio  # noqa: PLC0415  (as above)
-
         now = time.monotonic()
         if now >= self._look_again_at:
+            import asyncio  # noqa: PLC0415  (as above)
+
             self._was_alone = len(asyncio.all_tasks(loop)) == 1
             self._look_again_at = now + (_ALONE_SECONDS if self._was_alone else _COMPANY_SECONDS)
         return self._was_alone

@@ -15,7 +15,7 @@ from weakref import WeakSet
 
 T_co = TypeVar("T_co", covariant=True)
 
-_DRAWN: Final = 128
+_DRAWN: Final = 512
 
 
 class Noise(Generic[T_co]):

@@ -21,7 +21,9 @@ from collections.abc import Sequence
 from enum import Enum
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Final, Literal
+
+import msgspec
 
 from veyra.audit.entry import Draft
 from veyra.audit.keys import Places
@@ -40,7 +42,7 @@ _SAVE_SECONDS: Final = 1.0
 _RETRY_SECONDS: Final = 1.0
 
 
-class Waiting(NamedTuple):
+class Waiting(msgspec.Struct, frozen=True, gc=False):
     """An entry on its way, and who waits for it: nobody, where `loop` and `future` are None."""
 
     draft: Draft
