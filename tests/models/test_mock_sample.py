@@ -185,6 +185,49 @@ def test_what_cannot_be_made_up_is_told(schema: dict[str, Any], complaint: str) 
         sample(schema, seed="")
 
 
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"type": "object", "required": 5},
+        {"type": "object", "required": ["a"], "properties": [1]},
+        {"type": "array", "minItems": "x"},
+        {"type": "array", "minItems": 1.5},
+        {"type": "string", "pattern": 5},
+        {"type": "integer", "minimum": "a"},
+        {"type": "integer", "multipleOf": 0},
+        {"type": "number", "minimum": 10**400},
+        {"type": ["integer", {}]},
+        {"type": {"a": 1}},
+        {"enum": 5},
+        {"anyOf": 5},
+        {"allOf": 5},
+        {"$ref": 5},
+    ],
+)
+def test_what_is_no_schema_is_told(schema: dict[str, Any]) -> None:
+    """A keyword with a value of another kind than it has is an error of whoever sent the schema, or does no harm."""
+    try:
+        made = sample(schema, seed="")
+    except InvalidRequestError as error:
+        assert "the mock cannot make up what was asked for" in error.message  # noqa: PT017  (some are made up)
+    else:
+        json.loads(made)
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        {"type": "array", "minItems": 90_000, "items": {"type": "integer"}},
+        {"type": "string", "minLength": 90_000},
+        {"const": ["x"] * 1_000},
+    ],
+)
+def test_a_value_without_measure_is_refused(item: dict[str, Any]) -> None:
+    """Bounds that are harmless one by one do not multiply to a value that fills the memory."""
+    with pytest.raises(InvalidRequestError, match="larger than the 1,048,576 characters that are made up"):
+        sample({"type": "array", "minItems": 90_000, "items": item}, seed="")
+
+
 def test_a_deep_schema_is_refused_and_not_followed_for_ever() -> None:
     """A schema nested beyond all reason ends in an error of ours."""
     schema: dict[str, Any] = {"type": "integer"}

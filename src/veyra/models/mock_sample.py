@@ -51,6 +51,12 @@ _TRIES = 200
 _ROOT = "$"
 _LONGEST = 100_000
 """Characters of a text and items of a list that are made up at most."""
+_LARGEST = 2**20
+"""Characters that are made up at most, all in all."""
+_VALUE = 10
+"""For how many characters a value counts, whatever is in it."""
+_NO_SCHEMA = (TypeError, ValueError, AttributeError, LookupError, ArithmeticError)
+"""What keywords lead to whose values are of another kind than theirs: no schema is checked before it is followed."""
 
 
 class _Impossible(Exception):  # noqa: N818  (a turn to take, no failure: the next choice may be possible)
@@ -74,6 +80,8 @@ def sample(kind: object, *, seed: str) -> str:
         return _fitting(kind, _Maker(json_schema(kind), seed))
     except (_Impossible, RecursionError) as error:
         why = str(error) if isinstance(error, _Impossible) else "the schema is nested too deeply"
+    except _NO_SCHEMA as error:
+        why = f"the schema has a keyword with a value that it cannot have ({error})"
     msg = f"the mock cannot make up what was asked for: {why}; script the reply"
     raise InvalidRequestError(msg)
 
@@ -103,6 +111,7 @@ class _Maker:
     def __init__(self, root: Schema, seed: str) -> None:
         self._root = root
         self._seed = seed
+        self._left = _LARGEST
         self.passed: Counter[str] = Counter()
 
     def whole(self) -> object:
@@ -112,11 +121,12 @@ class _Maker:
     def value(self, schema: object, path: str, trail: tuple[str, ...]) -> object:
         if schema is False:
             raise _Impossible(path, "the schema allows nothing")
+        self._spend(_VALUE, path)
         node, trail = self._whole(schema if isinstance(schema, Mapping) else {}, path, trail)
         if "const" in node:
-            return node["const"]
+            return self._given(node["const"], path)
         if node.get("enum"):
-            return self._chosen(node["enum"], path)
+            return self._given(self._chosen(node["enum"], path), path)
         for key in ("anyOf", "oneOf"):
             if node.get(key):
                 rest = {name: value for name, value in node.items() if name != key}
@@ -208,6 +218,7 @@ class _Maker:
         fitting = [text for text in texts if _fits(node.get("pattern", ""), text, path)]
         if passed >= len(fitting):
             raise _Impossible(path, f"no text that the mock knows fits {node.get('pattern') or node}")
+        self._spend(len(fitting[passed]), path)
         return fitting[passed]
 
     def _integer(self, node: dict[str, Any], path: str) -> int:
@@ -228,6 +239,17 @@ class _Maker:
             if "multipleOf" in node or low > high:
                 raise
             return (low + high) / 2
+
+    def _given(self, value: object, path: str) -> object:
+        """Return a value that the schema itself holds."""
+        self._spend(len(msgspec.json.encode(value)), path)
+        return value
+
+    def _spend(self, size: int, path: str) -> None:
+        """Count what is made up."""
+        self._left -= size
+        if self._left < 0:
+            raise _Impossible(path, f"the value is larger than the {_LARGEST:,} characters that are made up")
 
     def _chosen(self, values: Sequence[object], path: str) -> object:
         return values[self._drawn(path, len(values))]
