@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import json
 import re
 from collections.abc import AsyncIterable, AsyncIterator
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ import pytest
 import virtual
 from veyra import AuditLog, MockBackend, Tool, get_backend
 from veyra.errors import BackendError, InvalidRequestError, OverloadedError, RateLimitError, ServerError
+from veyra.models.base import Exchange
 from veyra.models.mock_reply import MockReply
 from veyra.transport.faults import Cut, Overloaded
 from veyra.types import (
@@ -88,6 +90,33 @@ async def test_it_makes_up_the_value_that_is_asked_for() -> None:
     seeded = [(await MockBackend(seed=n).generate("question", output=Ticket)).output for n in range(10)]
     drawn = [(await MockBackend().generate("question", seed=n, output=Ticket)).output for n in range(10)]
     assert all(len({repr(value) for value in values}) > 3 for values in (others, seeded, drawn))
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        {"response_format": {"type": "json_object"}},
+        {"text": {"format": {"type": "json_object"}}},
+        {"format": "json"},
+    ],
+)
+async def test_where_json_is_asked_for_it_answers_in_json(extra: dict[str, Any]) -> None:
+    """A request for JSON without a schema, in the words of any format, gets its own answer as an object."""
+    answer = await MockBackend().generate("hi", extra=extra)
+    assert json.loads(answer.content).keys() == {"answer"}
+    assert "no model was asked" in json.loads(answer.content)["answer"]
+    for other in ({"response_format": {"type": "text"}}, {"text": "json"}, {"format": {}}, {"response_format": None}):
+        assert (await MockBackend().generate("hi", extra=other)).content.startswith("This is the mock")
+
+
+async def test_a_request_of_system_text_alone_is_answered() -> None:
+    """What a server may be sent and our own callers cannot: no turn at all; the system text is what was asked."""
+    mock = MockBackend(seed=1)
+    for system, words in (("Say hello.", "2 words"), (None, "0 words")):
+        request = Request(prompt=(), messages=(), system=system, model="m", tool_choice="required")
+        (*text, _) = [event async for event in mock.events(request, Exchange(provider="mock"))]
+        assert words in "".join(event.text for event in text if isinstance(event, TextDelta))
+    assert mock.assert_asked("hello").system == "Say hello."
 
 
 @pytest.mark.parametrize("choice", ["required", "weather"])

@@ -51,7 +51,7 @@ class MockBackend(EventBackend):
     """Answers from a script, or, without one, by itself; keeps what it was asked. Tokens are counted as words.
 
     Without a script it says what it was asked, makes up a value of the type that `output` asks for, and calls a tool where
-    `tool_choice` says that one is to be called. The same request gets the same answer, always and everywhere.
+    `tool_choice` says that one is to be called. Where `extra` asks for JSON without a schema, what it says is an object. The same request gets the same answer, always and everywhere.
 
     Args:
         replies: the answer to every call (a `str`, a `MockReply`, a `ToolCall`, a `ModelResponse`, an exception to raise, or
@@ -268,6 +268,8 @@ class MockBackend(EventBackend):
         if request.output is not None:
             return MockReply(sample(request.output, seed=seed))
         text = _describe(request)
+        if _wants_json(request.extra):
+            return MockReply(output={"answer": text})
         words = _WORD.findall(text)
         if request.max_tokens is None or len(words) <= request.max_tokens:
             return MockReply(text)
@@ -289,10 +291,17 @@ def _rules(replies: Replies | PathLike[str]) -> list[Rule]:
 
 def _demanded(request: Request) -> Tool | None:
     """Return the tool that a request wants to be called; once the results of tools are there, none."""
-    if request.messages[-1].role == "tool" or request.tool_choice is None:
+    if request.tool_choice is None or (request.messages and request.messages[-1].role == "tool"):
         return None
     wanted = (tool for tool in request.tools if request.tool_choice in {"required", tool.name})
     return next(wanted, None)
+
+
+def _wants_json(extra: Mapping[str, Any]) -> bool:
+    """Tell whether JSON without a schema is asked for, in the words of whichever format: ours have none for it."""
+    texts = extra.get("text")
+    forms = (extra.get("response_format"), texts.get("format") if isinstance(texts, Mapping) else None)
+    return extra.get("format") == "json" or {"type": "json_object"} in forms
 
 
 def _direction(text: str, length: int) -> tuple[float, ...]:

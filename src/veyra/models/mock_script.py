@@ -134,9 +134,12 @@ def rules_of(replies: object) -> list[Rule]:
 
 
 def text_of(request: Request) -> str:
-    """Return the text of a request's last user message, or of its last message where it has none of a user."""
-    asked = (message for message in reversed(request.messages) if message.role == "user")
-    return next(asked, request.messages[-1]).text
+    """Return the text of a request's last user message, or of its last message where it has none of a user.
+
+    A request without a message, which a server may be sent, has its system text.
+    """
+    asked = [message for message in request.messages if message.role == "user"] or request.messages
+    return asked[-1].text if asked else request.system or ""
 
 
 def _keyed(key: object, answer: object) -> Iterator[Rule]:
