@@ -428,6 +428,10 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
         "input[0].call_id: this field is required",
     ),
     ("openai_responses", {"max_output_tokens": 1.5}, "max_output_tokens: Expected `int`, got `float`"),
+    ("openai_chat", {"max_tokens": -1}, "max_tokens: a number of tokens, 0 or more"),
+    ("openai_chat", {"max_completion_tokens": -1}, "max_completion_tokens: a number of tokens, 0 or more"),
+    ("openai_responses", {"max_output_tokens": -9}, "max_output_tokens: a number of tokens, 0 or more"),
+    ("anthropic", {"max_tokens": -1}, "max_tokens: a number of tokens, 0 or more"),
     ("anthropic", {"max_tokens": None}, "max_tokens: this field is required"),
     ("anthropic", {"messages": []}, "messages: at least one message is required"),
     ("anthropic", {"messages": [{"role": "tool", "content": "x"}]}, "messages[0].role: unknown role 'tool'"),
@@ -455,6 +459,14 @@ def test_a_wrong_field_is_named(dialect: str, change: dict[str, Any], message: s
     with pytest.raises(InvalidRequestError) as caught:
         PAIRS[dialect].server.request(body)
     assert caught.value.message.startswith(message)
+
+
+@pytest.mark.parametrize("count", [-1, -2])
+def test_ollamas_words_for_no_limit_are_no_limit(count: int) -> None:
+    """A negative count asks Ollama for tokens without end, or as many as there is room for: it is kept, and limits nothing."""
+    body = BODIES["ollama"] | {"options": {"num_predict": count, "seed": 3}}
+    request = PAIRS["ollama"].server.request(json.dumps(body).encode())
+    assert (request.max_tokens, request.extra["options"]["num_predict"]) == (None, count)
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)

@@ -23,7 +23,7 @@ from veyra.wire.anthropic_answer import NAME
 from veyra.wire.anthropic_reply import MessageStreamReply, MessageWholeReply, refusal
 from veyra.wire.base import Encoder, Flags, Refusal, ServerDialect, Stamp
 from veyra.wire.calls import parse
-from veyra.wire.intake import Fields, Mirror, Turn, data, declared, number, wrong
+from veyra.wire.intake import Fields, Mirror, Turn, data, declared, limit, number, wrong
 
 _MIRROR = Mirror(Anthropic(), Flags(provider=NAME))
 
@@ -37,7 +37,8 @@ class AnthropicServer(ServerDialect):
     def request(self, body: bytes) -> Request:
         """Return what a messages request asks for; see `ServerDialect.request`."""
         fields = Fields(body)
-        model, limit = fields.need("model", str), fields.need("max_tokens", int)
+        model = fields.need("model", str)
+        fields.need("max_tokens", int)
         turns = _MIRROR.turns([_turn(turn) for turn in fields.objects("messages")])
         if not turns:
             raise wrong(fields.place("messages"), "at least one message is required")
@@ -50,7 +51,7 @@ class AnthropicServer(ServerDialect):
             stream=fields.take("stream", bool) or False,
             model=model,
             system=texts[0] if texts else None,
-            max_tokens=limit,
+            max_tokens=limit(fields, "max_tokens"),
             temperature=number(fields, "temperature"),
             top_p=number(fields, "top_p"),
             stop=tuple(fields.take("stop_sequences", list[str]) or ()),

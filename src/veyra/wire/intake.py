@@ -167,6 +167,18 @@ def number(fields: Fields, name: str) -> float | None:
     return fields.take(name, int | float)  # type: ignore[arg-type]  # msgspec takes unions
 
 
+def limit(fields: Fields, name: str) -> int | None:
+    """Return a field that limits the tokens of an answer.
+
+    Raises:
+        InvalidRequestError: it is no whole number, or negative.
+    """
+    count = fields.take(name, int)
+    if count is not None and count < 0:
+        raise wrong(fields.place(name), "a number of tokens, 0 or more")
+    return count
+
+
 def declared(fields: Fields, parameters: str) -> Tool:
     """Return the tool that an object declares; one without a schema of its arguments takes none.
 

@@ -1,7 +1,8 @@
 """Ollama's native chat: server half, reading requests. Answers are written in `ollama_reply`.
 
 1. A request asks for a stream unless it says otherwise.
-2. Of `options`, what our words say is taken from it; if anything is left, all of it stays in `extra` as it came.
+2. Of `options`, what our words say is taken from it; if anything is left, all of it stays in `extra` as it came. A negative
+   `num_predict` is no limit.
 3. A first message that is nothing but system text is the request's `system`; other system messages stay where they are.
 4. Images come as base64 without a media type, so theirs is not known.
 """
@@ -40,6 +41,7 @@ class OllamaServer(ServerDialect):
         messages = _MIRROR.turns([_turn(turn) for turn in (turns if system is None else turns[1:])])
         stream = fields.take("stream", bool)
         options = fields.object("options") if fields.has("options") else Fields(b"{}", fields.place("options"))
+        count = options.take("num_predict", int)
         tools = fields.objects("tools")
         request = Request(
             prompt=messages,
@@ -47,7 +49,7 @@ class OllamaServer(ServerDialect):
             stream=True if stream is None else stream,
             model=model,
             system=system,
-            max_tokens=options.take("num_predict", int),
+            max_tokens=None if count is not None and count < 0 else count,
             temperature=number(options, "temperature"),
             top_p=number(options, "top_p"),
             stop=strings(options, "stop"),

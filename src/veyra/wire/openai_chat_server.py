@@ -18,7 +18,7 @@ from veyra.errors import VeyraError
 from veyra.types import Media, Message, Opaque, Part, Reasoning, Request, Text, Tool, ToolCall, ToolResult
 from veyra.wire.base import Encoder, Flags, Refusal, ServerDialect, Stamp
 from veyra.wire.calls import parse
-from veyra.wire.intake import Fields, Mirror, Turn, data, declared, linked, number, openai_cache, strings, wrong
+from veyra.wire.intake import Fields, Mirror, Turn, data, declared, limit, linked, number, openai_cache, strings, wrong
 from veyra.wire.openai_chat import EFFORTS, OpenAIChat
 from veyra.wire.openai_chat_answer import NAME
 from veyra.wire.openai_chat_reply import ChatStreamReply, ChatWholeReply, refusal
@@ -35,8 +35,8 @@ class OpenAIChatServer(ServerDialect):
     def request(self, body: bytes) -> Request:
         """Return what a chat completion request asks for; see `ServerDialect.request`."""
         fields = Fields(body)
-        limit = "max_completion_tokens" if fields.has("max_completion_tokens") else "max_tokens"
-        mirror = Mirror(OpenAIChat(), Flags(provider=NAME, max_tokens_field=limit, prompt_cache_options=True))
+        most = "max_completion_tokens" if fields.has("max_completion_tokens") else "max_tokens"
+        mirror = Mirror(OpenAIChat(), Flags(provider=NAME, max_tokens_field=most, prompt_cache_options=True))
         model = fields.need("model", str)
         turns = fields.objects("messages")
         if not turns:
@@ -51,7 +51,7 @@ class OpenAIChatServer(ServerDialect):
             stream=fields.take("stream", bool) or False,
             model=model,
             system=system,
-            max_tokens=fields.take(limit, int),
+            max_tokens=limit(fields, most),
             temperature=number(fields, "temperature"),
             top_p=number(fields, "top_p"),
             stop=strings(fields, "stop"),

@@ -31,7 +31,7 @@ from veyra.types import (
 )
 from veyra.wire.base import Encoder, Flags, Refusal, ServerDialect, Stamp
 from veyra.wire.calls import parse
-from veyra.wire.intake import Fields, Mirror, Turn, declared, linked, number, openai_cache, wrong
+from veyra.wire.intake import Fields, Mirror, Turn, declared, limit, linked, number, openai_cache, wrong
 from veyra.wire.openai_chat_reply import refusal
 from veyra.wire.openai_responses import EFFORTS, OpenAIResponses
 from veyra.wire.openai_responses_answer import NAME
@@ -65,7 +65,7 @@ class OpenAIResponsesServer(ServerDialect):
             stream=fields.take("stream", bool) or False,
             model=model,
             system=fields.take("instructions", str),
-            max_tokens=fields.take("max_output_tokens", int),
+            max_tokens=limit(fields, "max_output_tokens"),
             temperature=number(fields, "temperature"),
             top_p=number(fields, "top_p"),
             tools=tools,
