@@ -105,7 +105,13 @@ async def test_where_json_is_asked_for_it_answers_in_json(extra: dict[str, Any])
     answer = await MockBackend().generate("hi", extra=extra)
     assert json.loads(answer.content).keys() == {"answer"}
     assert "no model was asked" in json.loads(answer.content)["answer"]
-    for other in ({"response_format": {"type": "text"}}, {"text": "json"}, {"format": {}}, {"response_format": None}):
+    others: list[dict[str, Any]] = [
+        {"response_format": {"type": "text"}},
+        {"text": "json"},
+        {"format": {}},
+        {"response_format": None},
+    ]
+    for other in others:
         assert (await MockBackend().generate("hi", extra=other)).content.startswith("This is the mock")
 
 
@@ -427,6 +433,12 @@ async def test_the_same_seed_gives_the_same_bytes() -> None:
 
 
 # ------------------------------------------------------------------------------------------ what it was asked
+
+
+async def test_a_vector_without_measure_is_refused() -> None:
+    """A number of dimensions that no model has does not fill the memory."""
+    with pytest.raises(InvalidRequestError, match="65,536 dimensions at most, not 1,000,000,000"):
+        await MockBackend().embed("hi", dimensions=1_000_000_000)
 
 
 async def test_the_mock_says_what_it_was_asked() -> None:

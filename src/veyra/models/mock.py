@@ -45,6 +45,8 @@ _SHOWN = 20
 """Calls and replies that the message of an assertion lists at most."""
 DIMENSIONS = 64
 """Length of the mock's vectors unless another is asked for."""
+MOST_DIMENSIONS = 65_536
+"""Length of the mock's vectors at most."""
 
 
 class MockBackend(EventBackend):
@@ -158,6 +160,9 @@ class MockBackend(EventBackend):
     async def embedding(self, request: EmbedRequest, exchange: Exchange) -> Embedded:  # noqa: ARG002  (no bytes)
         """Return a vector of length 1 for each text: the same for the same text, always; nothing is near to anything."""
         length = request.dimensions or DIMENSIONS
+        if length > MOST_DIMENSIONS:
+            msg = f"the mock's vectors have {MOST_DIMENSIONS:,} dimensions at most, not {length:,}"
+            raise InvalidRequestError(msg)
         return Embedded(
             vectors=tuple(_direction(text, length) for text in request.texts),
             usage=Usage(input_total=sum(len(text.split()) for text in request.texts)),
