@@ -117,6 +117,42 @@ async def test_an_answer_that_does_not_fit_its_schema_ends_as_ever() -> None:
             assert b'"finish_reason":"stop"' in answer
 
 
+@pytest.mark.parametrize(
+    ("fields", "word"),
+    [
+        ({}, "load"),
+        ({"messages": []}, "load"),
+        ({"messages": [], "stream": False}, "load"),
+        ({"keep_alive": "10m"}, "load"),
+        ({"keep_alive": 0}, "unload"),
+        ({"keep_alive": "0"}, "unload"),
+    ],
+)
+async def test_ollama_loads_a_model_where_nothing_is_asked(fields: dict[str, Any], word: str) -> None:
+    """Without a message Ollama's server loads the model, or unloads it, and says so in one object; nobody is asked."""
+    backend = MockBackend()
+    async with FaultServer(backend) as server:
+        answer = await exchange(server, OLLAMA, json.dumps({"model": "m", **fields}).encode())
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 200 OK")
+    assert b"content-type: application/json; charset=utf-8" in head
+    told = json.loads(body)
+    assert (told["done"], told["done_reason"], told["message"]) == (True, word, {"role": "assistant", "content": ""})
+    assert "eval_count" not in told
+    backend.assert_not_called()
+
+
+async def test_a_request_without_a_turn_is_answered() -> None:
+    """System text alone is a request in OpenAI's formats, as is an answer that goes on from an earlier one."""
+    backend = MockBackend()
+    async with FaultServer(backend) as server:
+        alone = {"model": "m", "messages": [{"role": "system", "content": "Say hello."}]}
+        on = {"model": "m", "previous_response_id": "resp_1"}
+        for path, body in ((CHAT, alone), (RESPONSES, on)):
+            assert b"no model was asked" in await exchange(server, path, json.dumps(body).encode())
+    backend.assert_called(2)
+
+
 async def test_a_tape_answers_instead() -> None:
     """A transport without a network can answer: its bytes go out as they are, its cuts and its misses are told."""
     pair = PAIRS["openai_chat"]

@@ -190,6 +190,31 @@ async def test_what_cannot_be_read_is_refused(server: FaultServer, case: str) ->
     assert b"connection: close" in answer
 
 
+@pytest.mark.parametrize("sent", [b"\x16\x03\x01\x02\x00", b"\x00", b" GET / HTTP/1.1", b"\xff"])
+async def test_what_does_not_begin_like_a_request_is_answered_at_once(server: FaultServer, sent: bytes) -> None:
+    """A client that speaks TLS, say, is refused with its first byte: it would wait for an answer, and send no more."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    writer.write(sent)
+    assert (await reader.readuntil(b"\r\n")).startswith(b"HTTP/1.1 400 ")
+    writer.close()
+    await writer.wait_closed()
+
+
+async def test_what_was_refused_is_in_the_journal(server: FaultServer) -> None:
+    """A request that was too large or not HTTP was seen as well: as far as it was read, with what was answered."""
+    for case in ("huge", "no http"):
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(BAD[case][0])
+        writer.write_eof()
+        answer = await reader.read()
+        assert (b"req_000001" in answer) is (case == "huge")
+        writer.close()
+        await writer.wait_closed()
+    seen = [(seen.number, seen.method, seen.path, seen.body, seen.status, seen.ended) for seen in server.journal]
+    assert seen == [(1, "POST", CHAT, b"", 413, "answered"), (2, "", "", b"", 400, "answered")]
+    assert server.journal[0].headers == {"content-length": str(BODY_LIMIT + 1)}
+
+
 async def test_a_huge_body_under_way_is_answered(server: FaultServer) -> None:
     """A caller that is still sending a body that is too long gets to read why it was refused."""
     sent = f"POST {CHAT} HTTP/1.1\r\ncontent-length: {BODY_LIMIT + 1}\r\n\r\n".encode()

@@ -26,7 +26,7 @@ from veyra.models.base import BaseModelBackend
 from veyra.models.mock import MockBackend
 from veyra.testing.server_answers import BackendSources, Sleep, TapeSources
 from veyra.testing.server_exchange import FAULT_HEADER, JOURNAL_PATH, Exchanges
-from veyra.testing.server_http import BadRequestError, Connection, Gone, Received, Reply
+from veyra.testing.server_http import UNREAD, BadRequestError, Connection, Gone, Reply
 from veyra.testing.server_journal import Journal, Seen
 from veyra.transport.base import Transport
 from veyra.transport.faults import Fault, parse_script
@@ -169,7 +169,7 @@ class FaultServer:
                     break
         except BadRequestError as error:
             with suppress(Gone):
-                await self._exchanges.refuse(error, Reply(connection, error.received or Received("", "/", {}, b"")))
+                await self._exchanges.refuse(error, Reply(connection, error.received or UNREAD))
                 await connection.linger()
         except Gone:
             pass

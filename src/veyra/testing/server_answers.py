@@ -2,7 +2,8 @@
 
 1. A backend is asked through the gate's own `Attempt`, unrecorded: whatever serves Veyra can serve here.
 2. Nothing in an answer of a backend depends on the clock: ids count up, times count from `EPOCH`, durations are 10 ms an event.
-3. An error before the first event is an answer of its own; after it, it ends the answer in the format's words.
+3. A request to Ollama without a message asks for no answer: it loads or unloads the model, and the server says that it did.
+4. An error before the first event is an answer of its own; after it, it ends the answer in the format's words.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from veyra.models.base import BaseModelBackend, events_of
 from veyra.models.gate import Attempt, Gate
 from veyra.testing import server_lists
 from veyra.testing.server_http import Received, Reply
-from veyra.testing.server_vendors import Asks, Route
+from veyra.testing.server_vendors import OLLAMA, Asks, Route
 from veyra.transport.base import Head, Outgoing, Transport
 from veyra.transport.faults import Fault
 from veyra.transport.playing import Answer, Body, End, Form, Repeat, head
@@ -98,7 +99,10 @@ class BackendSources(Sources):
             request = route.server.request(received.body)
         except VeyraError as error:
             return _refused(error, route, number)
-        encoder = route.server.encoder(request, stamp(route, number, request.model or ""))
+        marks = stamp(route, number, request.model or "")
+        if route.vendor is OLLAMA and not request.messages and request.system is None:
+            return _whole(server_lists.loaded(request, marks), form_of(route, number))
+        encoder = route.server.encoder(request, marks)
         form = Wording(route.server, request_id=marks.request_id, encoder=encoder, streamed=request.stream)
         outcomes = await stack.enter_async_context(aclosing(self._outcomes(request)))
         began = [await anext(outcomes)] if request.stream else [outcome async for outcome in outcomes]

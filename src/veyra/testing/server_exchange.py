@@ -8,8 +8,8 @@ from contextlib import AsyncExitStack
 
 from veyra.errors import InvalidRequestError
 from veyra.testing.server_answers import Sleep, Sources, form_of, never, send
-from veyra.testing.server_http import BadRequestError, Received, Reply
-from veyra.testing.server_journal import Journal
+from veyra.testing.server_http import UNREAD, BadRequestError, Received, Reply
+from veyra.testing.server_journal import Journal, Seen
 from veyra.testing.server_vendors import Route, route_of, vendor_of
 from veyra.transport.faults import OK, Fault, NoConnection, Stall, parse
 from veyra.transport.playing import Answer, instead, is_instead, is_silent
@@ -62,22 +62,29 @@ class Exchanges:
         except InvalidRequestError as error:
             wrong = error
         seen = self._journal.open(received, None if fault is None else str(fault))
+        request_id = _request_id(seen)
         reply.changed = lambda: self._journal.note(seen.number, status=reply.status, ended=reply.ended)
         try:
             if wrong is not None:
-                await _send(vendor_of(received).refusal(wrong, f"req_{seen.number:06}"), reply)
+                await _send(vendor_of(received).refusal(wrong, request_id), reply)
             elif route is None or not route.takes(received.method):
-                await _send(_misplaced(route, received, f"req_{seen.number:06}"), reply)
+                await _send(_misplaced(route, received, request_id), reply)
             else:
                 await self._play(fault, route, received, reply, seen.number)
         finally:
             self._journal.close(seen.number)
 
     async def refuse(self, error: BadRequestError, reply: Reply) -> None:
-        """Answer what is no request that can be read."""
-        received = error.received or Received("", "/", {}, b"")
-        answer = vendor_of(received).refusal(InvalidRequestError(error.message, status=error.status), "req_000000")
-        await reply.whole(error.status, {**answer.headers, "connection": "close"}, b"".join(answer.chunks))
+        """Answer what is no request that can be read; it is noted as far as it was."""
+        received = error.received or UNREAD
+        seen = self._journal.open(received, None)
+        reply.changed = lambda: self._journal.note(seen.number, status=reply.status, ended=reply.ended)
+        told = InvalidRequestError(error.message, status=error.status)
+        answer = vendor_of(received).refusal(told, _request_id(seen))
+        try:
+            await reply.whole(error.status, {**answer.headers, "connection": "close"}, b"".join(answer.chunks))
+        finally:
+            self._journal.close(seen.number)
 
     def _fault(self, received: Received, route: Route | None) -> Fault | None:
         """Return what goes wrong with a request: what it asks for itself, or else the next step for a call of a model."""
@@ -99,6 +106,10 @@ class Exchanges:
         async with AsyncExitStack() as stack:
             source = await self._sources.source(route, received, number, stack)
             await send(source, fault, reply, self._sleep)
+
+
+def _request_id(seen: Seen) -> str:
+    return f"req_{seen.number:06}"
 
 
 def _misplaced(route: Route | None, received: Received, request_id: str) -> Answer:

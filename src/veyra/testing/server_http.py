@@ -1,7 +1,8 @@
 """HTTP/1.1 on loopback, as far as the fault server speaks it: requests are read whole, answers go out byte for byte.
 
 1. A request is bounded: `HEAD_LIMIT` for its line and headers, `BODY_LIMIT` for its body, `PATIENCE` seconds from its first byte
-   to its last. What is larger, slower or not HTTP is answered with the status that says so, and the connection ends.
+   to its last. What is larger, slower or not HTTP is answered with the status that says so, and the connection ends. That a
+   request does not begin like one (with TLS, say) shows in its first byte.
 2. A body comes with its length or in chunks, never with both. `Expect: 100-continue` is answered before the body is read.
 3. Requests of one connection are answered in turn. A caller that leaves, or closes its half, ends the answer under way.
 4. Answers are framed by their length where that is known, else in chunks; for HTTP/1.0 by the end of the connection.
@@ -29,6 +30,7 @@ LINGER = 2.0
 """Seconds that the rest of a refused request is taken and dropped."""
 
 _LINE = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+) ([!-~]+) HTTP/1\.([01])").fullmatch
+_BEGIN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]").fullmatch
 _HEADER = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*(.*?)[ \t]*").fullmatch
 _LENGTH = re.compile(r"[0-9]{1,18}").fullmatch
 _CHUNK = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\r\n]*)?\r\n").fullmatch
@@ -55,6 +57,10 @@ class Received:
         """Whether the connection stays for another request."""
         wish = self.headers.get("connection", "").lower()
         return "keep-alive" in wish if self.is_old else "close" not in wish
+
+
+UNREAD = Received("", "", {}, b"")
+"""Stands for a request of which nothing could be read."""
 
 
 class BadRequestError(Exception):
@@ -144,6 +150,8 @@ class Connection(asyncio.StreamReaderProtocol):
     async def _read(self, first: bytes) -> Received:
         while first in {b"\r", b"\n"}:  # RFC 9112, 2.2: an empty line before a request is passed over
             first = await self._incoming.readexactly(1)
+        if not _BEGIN(first):
+            raise BadRequestError(400, "this is not an HTTP/1 request; the server's address begins with http://")
         try:
             head = first + await self._incoming.readuntil(b"\r\n\r\n")
         except asyncio.LimitOverrunError:

@@ -37,7 +37,7 @@ class Seen:
 
     Attributes:
         number: from 1, in the order in which the requests came.
-        method, path: as they came; the query belongs to the path.
+        method, path: as they came; the query belongs to the path. Empty where what came was not HTTP.
         headers: names in lower case, keys masked.
         body: the bytes, keys masked, cut where they are too many.
         fault: the text of the fault that was played; None for none.

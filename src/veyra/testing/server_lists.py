@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from base64 import b64encode
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import unquote
@@ -14,9 +15,9 @@ import msgspec
 from veyra.models.gate import Gate
 from veyra.models.request import given_options
 from veyra.testing.server_http import Received
-from veyra.testing.server_vendors import MODEL_PATH, PLAIN, Asks, Route
+from veyra.testing.server_vendors import MODEL_PATH, OLLAMA, PLAIN, Asks, Route
 from veyra.transport.playing import Answer
-from veyra.types import EmbeddingResponse, EmbedOptions, ModelInfo
+from veyra.types import EmbeddingResponse, EmbedOptions, Finish, ModelInfo, Request
 from veyra.wire.base import Stamp
 from veyra.wire.intake import Fields, strings, wrong
 from veyra.wire.payload import given
@@ -42,6 +43,15 @@ async def answer(route: Route, received: Received, backend: Gate, stamp: Stamp) 
     if route.asks is Asks.LIFE:
         return Answer(headers={"content-type": PLAIN}, chunks=[b"Ollama is running"])
     return _json(await _value(route, received, backend), route.vendor.name, stamp)
+
+
+def loaded(request: Request, stamp: Stamp) -> Answer:
+    """Return Ollama's answer to a request without a message, whether a stream was asked for or not."""
+    leaves = str(request.extra.get("keep_alive")).rstrip("smh") == "0"
+    encoder = OLLAMA.server.encoder(replace(request, stream=False), stamp)
+    head = encoder.head()
+    body = encoder.write(Finish(reason="other", raw_reason="unload" if leaves else "load"))
+    return Answer(status=head.status, headers=head.headers, chunks=[body])
 
 
 async def _value(route: Route, received: Received, backend: Gate) -> object:

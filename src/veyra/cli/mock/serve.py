@@ -163,8 +163,8 @@ class _Service:
         """Write down a request that is over."""
         if not self._as_json:
             words = (
-                seen.method,
-                seen.path,
+                seen.method or "?",
+                seen.path or "?",
                 str(seen.status or "-"),
                 seen.fault,
                 None if seen.ended == "answered" else seen.ended,
