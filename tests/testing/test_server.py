@@ -125,7 +125,8 @@ async def test_an_answer_that_does_not_fit_its_schema_ends_as_ever() -> None:
         ({"messages": [], "stream": False}, "load"),
         ({"keep_alive": "10m"}, "load"),
         ({"keep_alive": 0}, "unload"),
-        ({"keep_alive": "0"}, "unload"),
+        ({"keep_alive": 0.0}, "unload"),
+        ({"keep_alive": "0s"}, "unload"),
     ],
 )
 async def test_ollama_loads_a_model_where_nothing_is_asked(fields: dict[str, Any], word: str) -> None:

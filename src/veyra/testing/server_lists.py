@@ -34,6 +34,10 @@ _DETAILS = {
 }
 
 
+_AT_ONCE = (0, "0", "0s", "0m", "0h")
+"""What Ollama's clients send as `keep_alive` to have a model unloaded."""
+
+
 async def answer(route: Route, received: Received, backend: Gate, stamp: Stamp) -> Answer:
     """Return the answer to a request that asks for no answer of a model.
 
@@ -47,7 +51,7 @@ async def answer(route: Route, received: Received, backend: Gate, stamp: Stamp) 
 
 def loaded(request: Request, stamp: Stamp) -> Answer:
     """Return Ollama's answer to a request without a message, whether a stream was asked for or not."""
-    leaves = str(request.extra.get("keep_alive")).rstrip("smh") == "0"
+    leaves = request.extra.get("keep_alive") in _AT_ONCE
     encoder = OLLAMA.server.encoder(replace(request, stream=False), stamp)
     head = encoder.head()
     body = encoder.write(Finish(reason="other", raw_reason="unload" if leaves else "load"))
