@@ -344,6 +344,22 @@ def test_ollama_text(stream: bool) -> None:
 
 
 @pytest.mark.parametrize("stream", [False, True])
+def test_ollama_completes_a_prompt(stream: bool) -> None:
+    """Ollama's SDK parses the answer to a prompt alone, and an error in its place; an empty prompt loads the model."""
+    with provider(TEXT) as at, ollama_client(at.url) as client:
+        answered = client.generate(model="m", prompt="Hi", stream=stream)
+        parts = list(answered) if stream else [answered]
+        assert client.generate(model="m", keep_alive=0).done_reason == "unload"
+    assert "".join(part.response for part in parts) == "It is ☀ outside."
+    assert "".join(part.thinking or "" for part in parts) == "Hm, so."
+    assert (parts[-1].done, parts[-1].done_reason, parts[-1].eval_count) == (True, "stop", 7)
+    with provider([errors.NotFoundError("no such model")]) as at, ollama_client(at.url) as client:
+        with pytest.raises(ollama.ResponseError, match="no such model") as caught:
+            client.generate(model="m", prompt="Hi")
+        assert caught.value.status_code == 404
+
+
+@pytest.mark.parametrize("stream", [False, True])
 def test_ollama_tools(stream: bool) -> None:
     """Ollama's SDK parses calls with objects as arguments."""
     with provider(TOOLS) as at, ollama_client(at.url) as client:

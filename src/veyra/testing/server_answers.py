@@ -101,7 +101,7 @@ class BackendSources(Sources):
             return _refused(error, route, number)
         marks = stamp(route, number, request.model or "")
         if route.vendor is OLLAMA and not request.messages and request.system is None:
-            return _whole(server_lists.loaded(request, marks), form_of(route, number))
+            return _whole(server_lists.loaded(route.server, request, marks), form_of(route, number))
         encoder = route.server.encoder(request, marks)
         form = Wording(route.server, request_id=marks.request_id, encoder=encoder, streamed=request.stream)
         outcomes = await stack.enter_async_context(aclosing(self._outcomes(request)))

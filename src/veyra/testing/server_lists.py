@@ -15,10 +15,10 @@ import msgspec
 from veyra.models.gate import Gate
 from veyra.models.request import given_options
 from veyra.testing.server_http import Received
-from veyra.testing.server_vendors import MODEL_PATH, OLLAMA, PLAIN, Asks, Route
+from veyra.testing.server_vendors import MODEL_PATH, PLAIN, Asks, Route
 from veyra.transport.playing import Answer
 from veyra.types import EmbeddingResponse, EmbedOptions, Finish, ModelInfo, Request
-from veyra.wire.base import Stamp
+from veyra.wire.base import ServerDialect, Stamp
 from veyra.wire.intake import Fields, strings, wrong
 from veyra.wire.payload import given
 
@@ -49,10 +49,10 @@ async def answer(route: Route, received: Received, backend: Gate, stamp: Stamp) 
     return _json(await _value(route, received, backend), route.vendor.name, stamp)
 
 
-def loaded(request: Request, stamp: Stamp) -> Answer:
+def loaded(server: ServerDialect, request: Request, stamp: Stamp) -> Answer:
     """Return Ollama's answer to a request without a message, whether a stream was asked for or not."""
     leaves = request.extra.get("keep_alive") in _AT_ONCE
-    encoder = OLLAMA.server.encoder(replace(request, stream=False), stamp)
+    encoder = server.encoder(replace(request, stream=False), stamp)
     head = encoder.head()
     body = encoder.write(Finish(reason="other", raw_reason="unload" if leaves else "load"))
     return Answer(status=head.status, headers=head.headers, chunks=[body])

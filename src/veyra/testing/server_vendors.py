@@ -16,6 +16,7 @@ from veyra.testing.server_http import Received
 from veyra.transport.playing import Answer
 from veyra.wire.anthropic_server import AnthropicServer
 from veyra.wire.base import ServerDialect
+from veyra.wire.ollama_generate import OllamaGenerateServer
 from veyra.wire.ollama_server import OllamaServer
 from veyra.wire.openai_chat_server import OpenAIChatServer
 from veyra.wire.openai_responses_server import OpenAIResponsesServer
@@ -114,6 +115,7 @@ _ROUTES: Mapping[str, Route] = {
     "/v1/messages": _MESSAGES,
     "/v1/messages/count_tokens": replace(_MESSAGES, asks=Asks.COUNT),
     "/api/chat": Route(vendor=OLLAMA, asks=Asks.ANSWER, server=OLLAMA.server),
+    "/api/generate": Route(vendor=OLLAMA, asks=Asks.ANSWER, server=OllamaGenerateServer()),
     "/api/embed": Route(vendor=OLLAMA, asks=Asks.VECTORS),
     "/api/tags": Route(vendor=OLLAMA, asks=Asks.MODELS, method="GET"),
     "/api/show": Route(vendor=OLLAMA, asks=Asks.MODEL),

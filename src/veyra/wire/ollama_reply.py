@@ -84,8 +84,12 @@ class _Reply(Writer):
     def _object(self, message: Mapping[str, Any], **rest: object) -> bytes:
         moment = datetime.fromtimestamp(self._stamp.created + self.elapsed, UTC)
         created = f"{moment:%Y-%m-%dT%H:%M:%S.%f}Z"
-        fields = {"model": self._stamp.model, "created_at": created, "message": {"role": "assistant", **message}}
+        fields = {"model": self._stamp.model, "created_at": created, **self._turn(message)}
         return msgspec.json.encode(fields | rest)
+
+    def _turn(self, message: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the field that holds a message."""
+        return {"message": {"role": "assistant", **message}}
 
     def _calls(self) -> dict[str, Any]:
         calls = [
@@ -144,6 +148,22 @@ class ChatStreamReply(_Reply):
         if calls:
             out.append(self._object({"content": "", **calls}, done=False) + b"\n")
         out.append(self._last({"content": ""}, finish) + b"\n")
+
+
+class _Generated(_Reply):
+    """Writes objects that answer a prompt: text and thinking stand by themselves, and calls have no place."""
+
+    def _turn(self, message: Mapping[str, Any]) -> dict[str, Any]:
+        thinking = {"thinking": message["thinking"]} if "thinking" in message else {}
+        return {"response": message["content"], **thinking}
+
+
+class GenerateWholeReply(_Generated, ChatWholeReply):
+    """Writes a whole answer to a prompt."""
+
+
+class GenerateStreamReply(_Generated, ChatStreamReply):
+    """Writes a stream of lines that answers a prompt."""
 
 
 def refusal(error: VeyraError) -> Refusal:
