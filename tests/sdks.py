@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
@@ -100,6 +101,13 @@ def _javascript() -> Path:
         msg = "node and npm are not installed"
         raise MissingError(msg)
     INSTALLED.mkdir(parents=True, exist_ok=True)
+    with (INSTALLED / "lock").open("w") as lock:  # several workers of one test run, say
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        _install()
+    return INSTALLED
+
+
+def _install() -> None:
     wanted = (SOURCES / "package.json").read_text()
     stamp = INSTALLED / "installed.json"
     if not stamp.exists() or stamp.read_text() != wanted:
@@ -120,7 +128,6 @@ def _javascript() -> Path:
             raise MissingError(msg) from None
         stamp.write_text(wanted)
     shutil.copy(SOURCES / "client.mjs", INSTALLED)
-    return INSTALLED
 
 
 def _output(*command: str) -> str:
