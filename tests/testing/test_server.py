@@ -26,6 +26,7 @@ from veyra.errors import (
     RateLimitError,
 )
 from veyra.models.mock import MockBackend
+from veyra.models.mock_reply import MockReply
 from veyra.models.registry import get_backend
 from veyra.testing import faults
 from veyra.testing.server import FaultServer, Seen
@@ -351,6 +352,45 @@ async def test_the_same_seed_gives_the_same_bytes() -> None:
                     sent = await exchange(server, path, asked(path, stream=stream), x_veyra_fault=fault)
                     digest.update(sent)
     assert digest.hexdigest() == WRITTEN
+
+
+@pytest.mark.parametrize("path", BODIES)
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_fault_of_the_mocks_script_is_played_on_the_wire(path: str, stream: bool) -> None:
+    """A reply with a fault, and a mock with faults, put the same bytes on the wire as the server's own fault does."""
+    text = "It is ☀ outside, I am told."
+    ending = [fault for fault in PLAYED if fault not in FOR_EVER]
+    own, replies, steps = (
+        MockBackend(text),
+        MockBackend([MockReply(text, fault=faults.parse(fault)) for fault in ending]),
+        MockBackend(text, faults="\n".join(ending)),
+    )
+    came: list[list[bytes]] = []
+    for backend, script in ((own, "\n".join(ending)), (replies, ""), (steps, "")):
+        async with FaultServer(backend, faults=script, now=lambda: 1_700_000_000.0, sleep=no_time) as server:
+            came.append([await exchange(server, path, asked(path, stream=stream)) for _ in ending])
+            assert [seen.fault for seen in server.journal] == ending
+            assert {seen.ended for seen in server.journal} == {"answered", "broken"}
+    assert dict(zip(ending, came[1], strict=True)) == dict(zip(ending, came[0], strict=True))
+    assert came[2] == came[1]
+
+
+async def test_the_servers_own_fault_goes_before_the_mocks() -> None:
+    """Where a request asks for a fault itself, the reply's is not played; a fault that never ends waits, as ever."""
+    mock = MockBackend(MockReply("Hello", fault=faults.Stall()))
+    async with FaultServer(mock) as server:
+        assert b"529" in await exchange(server, CHAT, asked(CHAT, stream=True), x_veyra_fault="overloaded")
+        cut = await exchange(server, CHAT, asked(CHAT, stream=True), x_veyra_fault="cut@event=1")
+        assert cut.startswith(b"HTTP/1.1 200")
+        waiting = asyncio.create_task(exchange(server, CHAT, asked(CHAT, stream=True)))
+        while len(server.journal) < 3 or server.journal[2].fault is None:
+            await asyncio.sleep(0)
+    await waiting
+    assert [(seen.fault, seen.ended) for seen in server.journal] == [
+        ("overloaded", "answered"),
+        ("cut@event=1", "broken"),
+        ("stall", "left"),
+    ]
 
 
 APIS: dict[str, tuple[str, dict[str, Any]]] = {

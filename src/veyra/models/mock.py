@@ -105,6 +105,7 @@ class MockBackend(EventBackend):
         self._faults = iter(parse_script(faults) if isinstance(faults, str) else faults)
         self._numbers = count(1)
         self._sleep = sleep
+        self._suffer: Callable[[Fault], object] | None = None
 
     @classmethod
     def from_file(cls, path: str | PathLike[str], **options: Any) -> Self:  # noqa: ANN401  (they are those of the class)
@@ -118,6 +119,15 @@ class MockBackend(EventBackend):
         """Return the mock under another model's name: it plays the same script on, and its calls are among `calls`."""
         other = copy(self)
         other.model = model
+        return other
+
+    def unspoiled(self, tell: Callable[[Fault], object]) -> Self:
+        """Return the mock for a server that plays its faults on a wire of its own.
+
+        It answers whole, and tells the fault that befalls an answer before the first of its events.
+        """
+        other = copy(self)
+        other._suffer = tell  # noqa: SLF001  (a copy of this very object)
         return other
 
     # ---------------------------------------------------------------------------------------- the backend
@@ -137,7 +147,9 @@ class MockBackend(EventBackend):
             reply = self._completed(as_reply(scripted), request)
             events = told(reply, request, number=number, chunk=self._chunk)
         fault = reply.fault or self._befalls()
-        if fault is not None and reply.error is None:  # an error of the script's own is what it is
+        if fault is not None and reply.error is None and self._suffer is not None:
+            self._suffer(fault)
+        elif fault is not None and reply.error is None:  # an error of the script's own is what it is
             from veyra.models.mock_fault import spoiled  # noqa: PLC0415  (most mocks speak no wire format)
 
             async with aclosing(spoiled(events, fault, request, self.name)) as left:

@@ -1,6 +1,7 @@
 """Where the fault server's answers come from: a backend, or a tape; and how one goes out with a fault in it.
 
-1. A backend is asked through the gate's own `Attempt`, unrecorded: whatever serves Veyra can serve here.
+1. A backend is asked through the gate's own `Attempt`, unrecorded: whatever serves Veyra can serve here. The mock is asked
+   for whole answers: what its script has befall them is played on the wire.
 2. Nothing in an answer of a backend depends on the clock: ids count up, times count from `EPOCH`, durations are 10 ms an event.
 3. A request to Ollama without a message asks for no answer: it loads or unloads the model, and the server says that it did.
 4. An error before the first event is an answer of its own; after it, it ends the answer in the format's words.
@@ -19,6 +20,7 @@ from veyra.audit.entry import new_id
 from veyra.errors import IncompleteStreamError, OutputMismatchError, VeyraError
 from veyra.models.base import BaseModelBackend, events_of
 from veyra.models.gate import Attempt, Gate
+from veyra.models.mock import MockBackend
 from veyra.testing import server_lists
 from veyra.testing.server_http import Received, Reply
 from veyra.testing.server_vendors import OLLAMA, Asks, Route
@@ -48,12 +50,14 @@ class Source:
         pieces: the body; to be iterated once.
         form: the words for a fault in it.
         is_whole: the body comes at once, and is framed by its length.
+        fault: what the mock's script has befall the answer.
     """
 
     head: Head
     pieces: AsyncIterator[bytes]
     form: Form
     is_whole: bool = False
+    fault: Fault | None = None
 
 
 class Sources(ABC):
@@ -104,19 +108,23 @@ class BackendSources(Sources):
             return _whole(server_lists.loaded(route.server, request, marks), form_of(route, number))
         encoder = route.server.encoder(request, marks)
         form = Wording(route.server, request_id=marks.request_id, encoder=encoder, streamed=request.stream)
-        outcomes = await stack.enter_async_context(aclosing(self._outcomes(request)))
+        suffered: list[Fault] = []
+        outcomes = await stack.enter_async_context(aclosing(self._outcomes(request, suffered)))
         began = [await anext(outcomes)] if request.stream else [outcome async for outcome in outcomes]
         if isinstance(began[-1], VeyraError):
             return _refused(began[-1], route, number)
         told = _told(encoder, began, outcomes)
-        return Source(encoder.head(), told, form, is_whole=not request.stream)
+        fault = suffered[0] if suffered else None
+        return Source(encoder.head(), told, form, is_whole=not request.stream, fault=fault)
 
-    async def _outcomes(self, request: Request) -> AsyncGenerator[Event | VeyraError, None]:
+    async def _outcomes(self, request: Request, suffered: list[Fault]) -> AsyncGenerator[Event | VeyraError, None]:
         """Yield the events of an answer, and last the error it ends with, if it does.
 
+        What befalls an answer of the mock is added to `suffered` before its first event: it is played on the wire.
         A model whose answer does not fit the schema it was given is no error of a provider: the answer ends as ever.
         """
-        async with aclosing(Attempt(self._backend, request, None, call=new_id()).events()) as events:
+        backend = self._backend.unspoiled(suffered.append) if isinstance(self._backend, MockBackend) else self._backend
+        async with aclosing(Attempt(backend, request, None, call=new_id()).events()) as events:
             try:
                 async for event in events:
                     yield event

@@ -95,17 +95,28 @@ class Exchanges:
         return next(self._faults, None) if is_call else None
 
     async def _play(self, fault: Fault | None, route: Route, received: Received, reply: Reply, number: int) -> None:
+        if await self._is_instead(fault, route, reply, number):
+            return
+        async with AsyncExitStack() as stack:
+            source = await self._sources.source(route, received, number, stack)
+            if fault is None and source.fault is not None:
+                fault = source.fault
+                self._journal.suffer(number, str(fault))
+                if await self._is_instead(fault, route, reply, number):
+                    return
+            await send(source, fault, reply, self._sleep)
+
+    async def _is_instead(self, fault: Fault | None, route: Route, reply: Reply, number: int) -> bool:
+        """Play a fault that leaves nothing of the answer, or takes its place; say whether it is one."""
         if is_silent(fault):
             if isinstance(fault, Stall | NoConnection):
                 await never()
             reply.reset()
-            return
+            return True
         if is_instead(fault):
             await _send(instead(fault, lambda: form_of(route, number), now=self._now()), reply)
-            return
-        async with AsyncExitStack() as stack:
-            source = await self._sources.source(route, received, number, stack)
-            await send(source, fault, reply, self._sleep)
+            return True
+        return False
 
 
 def _request_id(seen: Seen) -> str:

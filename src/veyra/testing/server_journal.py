@@ -123,6 +123,12 @@ class Journal:
             self._size -= len(self._entries.popleft().body)
         return seen
 
+    def suffer(self, number: int, fault: str) -> None:
+        """Add to an entry the fault that shows only with its answer."""
+        place = self._place(number)
+        if place is not None:
+            self._entries[place] = replace(self._entries[place], fault=fault)
+
     def note(self, number: int, *, status: int | None, ended: Ended | None) -> None:
         """Add to an entry what is known by now of its answer."""
         place = self._place(number)
