@@ -29,12 +29,23 @@ class Needy(Good):
 
 def text():
     return "no backend"
+
+async def later():
+    return Good()
+
+class Unlicensed(Good):
+    def __init__(self):
+        raise RuntimeError("no licence")
 """
+BROKEN = {"raising": "raise RuntimeError('at import')", "unfinished": "def f(:", "leaving": "raise SystemExit(4)"}
+"""Modules that cannot be imported."""
 
 
 @pytest.fixture(autouse=True)
 def _backends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "conforming_backends.py").write_text(BACKENDS)
+    for name, program in BROKEN.items():
+        (tmp_path / f"{name}_backends.py").write_text(program)
     monkeypatch.chdir(tmp_path)
 
 
@@ -52,6 +63,14 @@ def test_a_backend_that_fails(veyra: Run, tmp_path: Path) -> None:
     assert result.exit_code == 1
     assert "health-is-a-bool  failed  health_check() returned 'yes'" in result.stdout
     assert "24 of 25 checks" in (tmp_path / "badge.svg").read_text()
+
+
+def test_a_badge_that_cannot_be_written_is_told_after_the_report(veyra: Run) -> None:
+    """What was found is shown all the same; the status is 1."""
+    result = veyra("conformance", "conforming_backends:Good", "--badge", "nowhere/badge.svg")
+    assert result.exit_code == 1
+    assert "25 passed, 0 failed" in result.stdout
+    assert "the badge nowhere/badge.svg cannot be written: No such file or directory" in result.stderr
 
 
 def test_json_has_a_line_for_each_check(veyra: Run) -> None:
@@ -88,6 +107,11 @@ def test_a_backend_is_made_with_options(veyra: Run) -> None:
         ("conforming_backends:BACKENDS_", "has no attribute"),
         ("conforming_backends:__name__", "cannot be called"),
         ("conforming_backends:text", "which is no BaseModelBackend"),
+        ("conforming_backends:later", "gives a coroutine, which is no BaseModelBackend"),
+        ("conforming_backends:Unlicensed", "cannot be made with nothing: no licence"),
+        ("raising_backends:Backend", "importing raising_backends raised RuntimeError: at import"),
+        ("unfinished_backends:Backend", "importing unfinished_backends raised SyntaxError: invalid syntax"),
+        ("leaving_backends:Backend", "importing leaving_backends raised SystemExit: 4"),
         ("olama", "did you mean"),
         ("gemini", "speaks gemini"),
     ],

@@ -31,7 +31,7 @@ from veyra.models.gate import EventBackend
 from veyra.models.registry import make_backend
 from veyra.testing.conformance_faults import TEXT
 from veyra.testing.conformance_plain import CALLERS
-from veyra.testing.conformance_wire import PROMPT
+from veyra.testing.conformance_wire import PROMPT, WAIT
 from veyra.testing.stage import KEY, MODEL, Make
 from veyra.types import (
     Event,
@@ -631,6 +631,33 @@ class Unmasked(Wire):
     def raised(self, error: ProviderError, exchange: Exchange) -> BaseException:
         exchange.secrets = (Secret(KEY),)
         return error
+
+
+@wire("answers-are-not-mixed-up")
+class Muddled(Wire):
+    """Keeps in itself what is asked, and so answers what it was asked last."""
+
+    _latest = ""
+
+    def prepare(self, request: Request) -> Exchange:
+        self._latest = request.messages[-1].text
+        return super().prepare(request)
+
+    def event(self, event: Event, request: Request, exchange: Exchange) -> Event | None:
+        is_mixed_up = request.messages[-1].text != self._latest
+        return TextDelta("") if is_mixed_up and isinstance(event, TextDelta) else event
+
+
+@wire("waiting-does-not-block")
+class Blocking(Wire):
+    async def told(
+        self, events: AsyncGenerator[Event, None], request: Request, exchange: Exchange
+    ) -> AsyncGenerator[Event, None]:
+        if request.messages[-1].text.startswith("Hold the line"):
+            threading.Event().wait(WAIT)
+        async with aclosing(events):
+            async for event in events:
+                yield event
 
 
 # ------------------------------------------------------------------------------------------------- errors

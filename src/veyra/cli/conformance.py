@@ -7,6 +7,8 @@ import sys
 from collections.abc import Mapping
 from functools import partial
 from importlib import import_module
+from inspect import isawaitable
+from itertools import count
 from pathlib import Path
 from typing import get_args
 
@@ -20,7 +22,7 @@ from veyra.models.endpoints import ENDPOINTS
 from veyra.models.registry import make_backend
 from veyra.models.request import build_request
 from veyra.testing.badge import badge
-from veyra.testing.conformance import Make, Report, Result, Speaks, Subject, run
+from veyra.testing.conformance import Make, Report, Result, Speaks, Subject, checks, run
 from veyra.testing.stage import KEY, MODEL
 
 _HEADINGS = ("GROUP", "CHECK", "", "")
@@ -63,13 +65,28 @@ def command(
       veyra conformance anthropic
     """  # noqa: D301  (\b keeps the lines of the example)
     subject = _subject(target, speaks, dict(map(_option, options)))
-    report = run(subject, told=_tell if as_json else None)
-    if picture is not None:
-        Path(picture).write_text(badge(report), encoding="utf-8")
+    report = run(subject, told=_tell) if as_json else _checked(subject)
     if not as_json:
         _print(report, everything=everything)
+    if picture is not None:
+        _draw(report, Path(picture))
     if not report.ok:
         ctx.exit(Failure.exit_code)
+
+
+def _checked(subject: Subject) -> Report:
+    """Check a backend, and show how far it is."""
+    every, done = checks(), count(1)
+    with show.progress("checking") as tell:
+        return run(subject, every, told=None if tell is None else lambda _: tell(next(done), len(every)))
+
+
+def _draw(report: Report, path: Path) -> None:
+    try:
+        path.write_text(badge(report), encoding="utf-8")
+    except OSError as error:
+        message = f"the badge {path} cannot be written: {error.strerror or error}"
+        raise Failure(message) from error
 
 
 def _option(text: str) -> tuple[str, str]:
@@ -90,9 +107,13 @@ def _subject(target: str, speaks: Speaks | None, options: Mapping[str, str]) -> 
         made = make(**given)
     except VeyraError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         message = f"{target} cannot be made with {', '.join((*options, *given)) or 'nothing'}: {error}"
         raise Misuse(message, hint="set what it needs with -o NAME=VALUE") from error
+    if isawaitable(made):
+        close = getattr(made, "close", None)  # a coroutine complains where nobody waits for it
+        if close is not None:
+            close()
     if not isinstance(made, BaseModelBackend):
         message = f"{target} gives a {type(made).__name__}, which is no BaseModelBackend"
         raise Misuse(message, hint="derive it from veyra.BaseModelBackend, and give it a name and two methods")
@@ -120,6 +141,9 @@ def _loaded(place: str) -> Make:
     except (ImportError, AttributeError, ValueError) as error:
         message = f"{place} cannot be loaded: {error}"
         raise Misuse(message, hint="write package.module:Class, as Python imports it from here") from error
+    except (Exception, SystemExit) as error:
+        message = f"{place} cannot be loaded: importing {module} raised {type(error).__name__}: {error}"
+        raise Misuse(message, hint=f"see that python -c 'import {module}' works here") from error
     finally:
         sys.path.pop(0)
     if not callable(found):

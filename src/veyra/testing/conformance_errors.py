@@ -179,7 +179,8 @@ async def an_error_has_the_request_id(stage: Stage) -> None:
 async def an_error_is_bounded(stage: Stage) -> None:
     """An error quotes a little of a body that is no JSON, on one line."""
     message = str(await failed(stage, "html-502"))
-    expect(len(message) <= 2 * EXCERPT_LIMIT and "\n" not in message, f"the message has {len(message):,} characters")
+    right = len(message) <= 2 * EXCERPT_LIMIT and "\n" not in message
+    expect(right, f"the message has {len(message):,} characters, and {message.count(chr(10))} ends of lines")
 
 
 @words.check
@@ -190,7 +191,7 @@ async def an_error_does_not_show_the_key(stage: Stage) -> None:
     expect(KEY not in shown, "the error holds the key")
 
 
-@words.check
+@words.check_of_events
 async def an_error_is_on_record(stage: Stage) -> None:
     """A failed attempt is on record with its kind and its status."""
     kind = None

@@ -26,16 +26,16 @@ TEXT = "Sunny, 21\u00b0, and a light wind from the west."
 PIECE = 4
 
 connections = Group("connections", over_http=True)
-cuts = Group("cuts", over_http=True)
+cuts = Group("cuts", over_http=True, by_events=True)
 silence = Group("silence", over_http=True)
 damage = Group("damage", over_http=True)
 GROUPS = (connections, cuts, silence, damage)
 
 
-async def _read(stage: Stage, faults: str, *, short: bool = False) -> tuple[str, ProviderError | None]:
+async def _read(stage: Stage, faults: str, *, short: bool = False, in_step: bool = False) -> tuple[str, ProviderError | None]:
     """Stream an answer; return the text that came and the error it ended with."""
     text = ""
-    async with stage.talk(MockReply(TEXT, chunk=PIECE), faults=faults) as talk:
+    async with stage.talk(MockReply(TEXT, chunk=PIECE), faults=faults, in_step=in_step) as talk:
         try:
             async with talk.gate.stream(PROMPT, timeout=SHORT if short else LONG) as reply:
                 async for event in reply:
@@ -166,20 +166,20 @@ async def a_server_that_says_nothing(stage: Stage) -> None:
     await _expect_timeout(stage, "stall", "first_token")
 
 
-@silence.check
+@silence.check_of_events
 async def an_answer_that_stalls(stage: Stage) -> None:
     """A stream that stalls is `CallTimeoutError` between events, with the text that came."""
     error = await _expect_timeout(stage, "stall@event=6", "between_events")
     expect(error.partial and TEXT.startswith(error.partial), f"partial is {error.partial!r}")
 
 
-@silence.check
+@silence.check_of_events
 async def signs_of_life_are_no_answer(stage: Stage) -> None:
     """Pings and comments do not keep a stalled answer alive."""
     await _expect_timeout(stage, "ping-only@event=6,every=0.05", "between_events")
 
 
-@silence.check
+@silence.check_of_events
 async def leaving_closes_the_connection(stage: Stage) -> None:
     """Leaving an endless answer closes its connection within a second."""
     async with stage.talk(MockReply(TEXT, chunk=PIECE), faults="endless@every=0.01") as talk:
@@ -201,11 +201,11 @@ async def leaving_closes_the_connection(stage: Stage) -> None:
 async def characters_torn_apart(stage: Stage) -> None:
     """A body that comes in pieces of a few bytes, characters torn apart, is the same answer."""
     for seed in ("", "@seed=1", "@seed=2"):
-        text, error = await _read(stage, f"split-utf8{seed}")
+        text, error = await _read(stage, f"split-utf8{seed}", in_step=True)
         expect(text == TEXT and error is None, f"the text is {text!r}, the error {error}")
 
 
-@damage.check
+@damage.check_of_events
 async def an_event_that_is_no_json(stage: Stage) -> None:
     """An event that is no JSON is `MalformedResponseError`: nothing is guessed, nothing is left out."""
     _, error = await _read(stage, "invalid-json@event=3")
@@ -219,7 +219,7 @@ async def a_body_of_another_type(stage: Stage) -> None:
     expect(error is not None or text == TEXT, f"the text is {text!r}, and no error came")
 
 
-@damage.check
+@damage.check_of_events
 async def events_that_come_twice(stage: Stage) -> None:
     """An event that comes twice or in another order ends in an answer or in an error of ours, and never in another's."""
     for fault in ("duplicate", "reorder"):

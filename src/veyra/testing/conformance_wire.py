@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from typing import Any
 
 from veyra.errors import UnsupportedParameterError
@@ -17,13 +19,16 @@ WEATHER = Tool(
 )
 CALLED = ToolCall("call_1", "weather", {"city": "Lisbon"}, '{"city":"Lisbon"}')
 USAGE = Usage(input_total=11, output_total=7)
+WAIT = 0.6
+"""Seconds that a server lets a backend wait, to see whether it blocks its event loop meanwhile."""
 
 requests = Group("requests", over_http=True)
 answers = Group("answers", over_http=True)
 usage = Group("usage", over_http=True)
-record = Group("record", over_http=True)
+record = Group("record", over_http=True, by_events=True)
 secrets = Group("secrets", over_http=True)
-GROUPS = (requests, answers, usage, record, secrets)
+concurrency = Group("concurrency", over_http=True)
+GROUPS = (requests, answers, usage, record, secrets, concurrency)
 
 
 async def _sent(stage: Stage, prompt: Any = PROMPT, **options: Any) -> Request:  # noqa: ANN401  (an option of any sort)
@@ -62,8 +67,8 @@ async def _streamed(stage: Stage, reply: MockReply, **options: Any) -> tuple[Mod
 @requests.check
 async def sends_the_prompt(stage: Stage) -> None:
     """The prompt arrives, unaltered, as the user's turn."""
-    (message,) = (await _sent(stage)).messages
-    expect((message.role, message.text) == ("user", PROMPT), f"what arrived is {message!r}")
+    came = [(message.role, message.text) for message in (await _sent(stage)).messages]
+    expect(came == [("user", PROMPT)], f"what arrived is {came}")
 
 
 @requests.check
@@ -122,9 +127,9 @@ async def sends_seed(stage: Stage) -> None:
 @requests.check
 async def sends_tools(stage: Stage) -> None:
     """A tool arrives with its name, its description and its parameters."""
-    (tool,) = (await _sent(stage, tools=[WEATHER])).tools
-    came = tool.name, tool.description, dict(tool.parameters)
-    expect(came == (WEATHER.name, WEATHER.description, dict(WEATHER.parameters)), f"what arrived is {came}")
+    tools = (await _sent(stage, tools=[WEATHER])).tools
+    came = [(tool.name, tool.description, dict(tool.parameters)) for tool in tools]
+    expect(came == [(WEATHER.name, WEATHER.description, dict(WEATHER.parameters))], f"what arrived is {came}")
 
 
 @requests.check
@@ -152,7 +157,7 @@ async def sends_extra(stage: Stage) -> None:
     expect(came == {"kept": [1, 2.5, None]}, f"x_conformance arrived as {came!r}")
 
 
-@requests.check
+@requests.check_of_events
 async def asks_to_stream_when_streaming(stage: Stage) -> None:
     """A streamed call asks the provider to stream."""
     async with stage.talk("Sunny.") as talk:
@@ -209,7 +214,7 @@ async def reads_streamed_text(stage: Stage) -> None:
     expect(answer.content == "Sunny, 21\u00b0.\nBring \U0001f576.", f"content is {answer.content!r}")
 
 
-@answers.check
+@answers.check_of_events
 async def hands_text_on_in_pieces(stage: Stage) -> None:
     """A streamed answer is handed on as it comes, not at its end."""
     _, events = await _streamed(stage, MockReply("One two three four five."))
@@ -367,13 +372,14 @@ async def unknown_is_not_zero(stage: Stage) -> None:
 # ----------------------------------------------------------------------------------------------- secrets
 
 
-@secrets.check
+@secrets.check_of_events
 async def the_key_goes_in_a_header(stage: Stage) -> None:
     """The key is sent in a header, and neither in the URL nor in the body."""
     async with stage.talk("Sunny.") as talk:
         await talk.gate.generate(PROMPT)
         exchange = talk.backend.prepare(talk.mock.calls[-1])
         outgoing = exchange.outgoing
+    expect(outgoing is not None, "prepare() does not say what is sent")
     assert outgoing is not None
     values = [secret.reveal() for secret in outgoing.secret_headers.values()]
     expect(any(KEY in value for value in values), "no secret header carries the key")
@@ -387,7 +393,7 @@ async def the_key_is_not_in_the_repr(stage: Stage) -> None:
     expect(KEY not in repr(stage.make()), "repr() shows the key")
 
 
-@secrets.check
+@secrets.check_of_events
 async def the_key_is_not_on_record(stage: Stage) -> None:
     """No entry of the log, and no body beside it, holds the key, though the model repeats it."""
     async with stage.talk(f"Your key is {KEY}.") as talk:
@@ -395,3 +401,39 @@ async def the_key_is_not_on_record(stage: Stage) -> None:
         kept = [entry.raw for entry in talk.log.entries()]
         kept += [part.data for entry in talk.log.entries() for part in entry.parts]
     expect(not any(KEY.encode() in data for data in kept), "the log holds the key")
+
+
+# ------------------------------------------------------------------------------------------- concurrency
+
+
+@concurrency.check
+async def answers_are_not_mixed_up(stage: Stage) -> None:
+    """Calls at once, streamed and whole, each get the answer to what they asked."""
+    questions = [f"Question {number}: what is the weather?" for number in range(10, 30)]
+    async with stage.talk() as talk:  # the mock says back how the question begins
+        asked = (_answered(talk, question, stream=bool(number % 2)) for number, question in enumerate(questions))
+        answers = await asyncio.gather(*asked)
+    wrong = [pair for pair in zip(questions, answers, strict=True) if pair[0] not in pair[1]]
+    expect(not wrong, f"{len(wrong)} of {len(questions)} calls got another's answer, as in {wrong[:1]}")
+
+
+async def _answered(talk: Talk, question: str, *, stream: bool) -> str:
+    if not stream:
+        return (await talk.gate.generate(question)).content
+    async with talk.gate.stream(question) as reply:
+        async for _ in reply:
+            pass
+    return reply.response.content
+
+
+@concurrency.check
+async def waiting_does_not_block(stage: Stage) -> None:
+    """While an answer is waited for, the event loop goes on."""
+    async with stage.talk("Sunny.", faults=f"slow-head@seconds={WAIT}") as talk:
+        task = asyncio.ensure_future(talk.gate.generate("Hold the line, please."))
+        longest, last = 0.0, time.monotonic()
+        while not task.done():
+            await asyncio.wait({task}, timeout=0.01)
+            longest, last = max(longest, time.monotonic() - last), time.monotonic()
+        await task
+    expect(longest < WAIT * 0.75, f"while it waited, nothing else ran for {longest:.1f} s")

@@ -34,6 +34,8 @@ from veyra.transport.faults import Fault, parse_script
 __all__ = ["FAULT_HEADER", "JOURNAL_PATH", "FaultServer", "Seen"]
 
 _Running: TypeAlias = tuple[asyncio.AbstractEventLoop, asyncio.Event]
+_STEPS = 4
+"""Steps of an event loop in which who waits to be accepted gets a connection; asyncio loses what it accepts while its server closes."""
 
 
 class FaultServer:
@@ -130,6 +132,8 @@ class FaultServer:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        for _ in range(_STEPS):  # who has connected just now gets a connection, which is closed like the others
+            await asyncio.sleep(0)
         self._server.close()
         for task in self._tasks:
             task.cancel()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Literal, TypeAlias, get_args
 
@@ -63,6 +63,14 @@ class Subject:
             msg = f"speaks is one of {', '.join(get_args(Speaks))}, or None, not {self.speaks!r}"
             raise InvalidRequestError(msg)
 
+    def has_events(self) -> bool:
+        """Tell whether the backend hands on events of its own; one of two methods has an answer as a whole, and no bytes."""
+        try:
+            made = Stage(self).make()
+        except Exception:  # noqa: BLE001  (what it raises is what comes of each check)
+            return True
+        return getattr(type(made), "events", None) is not BaseModelBackend.events
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Talk:
@@ -118,8 +126,12 @@ class Stage:
         return server.openai_url if (self.speaks or "").startswith("openai") else server.url
 
     @asynccontextmanager
-    async def talk(self, *replies: Scripted, faults: str = "") -> AsyncIterator[Talk]:
-        """Let a backend be asked; where it talks HTTP, the server answers with `replies` in turn, and suffers `faults`."""
+    async def talk(self, *replies: Scripted, faults: str = "", in_step: bool = False) -> AsyncIterator[Talk]:
+        """Let a backend be asked; where it talks HTTP, the server answers with `replies` in turn, and suffers `faults`.
+
+        The server has a thread of its own, so that a backend that blocks is answered, too; `in_step` it shares the event loop, and
+        each piece that it writes is read before the next one comes.
+        """
         mock = MockBackend(list(replies) if replies else None)
         log = AuditLog.memory()
         if self.speaks is None:
@@ -127,7 +139,9 @@ class Stage:
             yield Talk(backend=backend, gate=Gate(backend, log), log=log, server=None, mock=mock)
             await backend.aclose()
             return
-        async with FaultServer(mock, faults=faults) as server:
+        async with AsyncExitStack() as stack:
+            made = FaultServer(mock, faults=faults)
+            server = await stack.enter_async_context(made) if in_step else stack.enter_context(made)
             backend = self.make(self._address(server))
             try:
                 yield Talk(backend=backend, gate=Gate(backend, log), log=log, server=server, mock=mock)
@@ -149,6 +163,7 @@ class Check:
         run: raises where it does not; a plain function where it makes its own event loops.
         over_http: it looks at bytes, and applies to backends that talk HTTP in a format of the fault server.
         formats: the formats in which it applies; None for all.
+        by_events: it looks at events or bytes that a backend of two methods does not show.
     """
 
     name: str
@@ -157,31 +172,56 @@ class Check:
     run: Run
     over_http: bool
     formats: tuple[Speaks, ...] | None = None
+    by_events: bool = False
 
-    def applies(self, subject: Subject) -> bool:
-        """Tell whether the check can be made of a backend."""
+    def why_not(self, subject: Subject) -> str | None:
+        """Return why the check cannot be made of a backend; None where it can."""
         if not self.over_http:
-            return True
-        return subject.speaks is not None and (self.formats is None or subject.speaks in self.formats)
+            return None
+        if subject.speaks is None:
+            return "the backend does not talk HTTP in a format of the fault server"
+        if self.formats is not None and subject.speaks not in self.formats:
+            return f"only for {', '.join(self.formats)}"
+        if self.by_events and not subject.has_events():
+            return "a backend of two methods shows no events, and no bytes"
+        return None
 
 
 class Group:
-    """Collects checks of one subject matter: `@group.check` makes one of a function, whose docstring says what must hold."""
+    """Collects checks of one subject matter: `@group.check` makes one of a function, whose docstring says what must hold.
 
-    def __init__(self, name: str, *, over_http: bool = False) -> None:
+    Args:
+        name: the subject matter.
+        over_http, by_events: see `Check`; of all of them.
+    """
+
+    def __init__(self, name: str, *, over_http: bool = False, by_events: bool = False) -> None:
         self.checks: list[Check] = []
         self._name = name
         self._over_http = over_http
+        self._by_events = by_events
 
-    def check(self, run: Run, *, formats: tuple[Speaks, ...] | None = None) -> Run:
+    def check(self, run: Run, *, formats: tuple[Speaks, ...] | None = None, by_events: bool = False) -> Run:
         """Add a check."""
         says = " ".join((inspect.getdoc(run) or "").split())
         name = getattr(run, "__name__", "").replace("_", "-")
         self.checks.append(
-            Check(name=name, group=self._name, says=says, run=run, over_http=self._over_http, formats=formats)
+            Check(
+                name=name,
+                group=self._name,
+                says=says,
+                run=run,
+                over_http=self._over_http,
+                formats=formats,
+                by_events=by_events or self._by_events,
+            )
         )
         return run
 
     def check_of(self, *formats: Speaks) -> Callable[[Run], Run]:
         """Add a check that applies to these formats only."""
         return lambda run: self.check(run, formats=formats)
+
+    def check_of_events(self, run: Run) -> Run:
+        """Add a check that does not apply to backends of two methods."""
+        return self.check(run, by_events=True)
