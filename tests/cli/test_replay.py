@@ -140,7 +140,6 @@ def test_a_field_that_is_on_one_side_only_has_one_value(veyra: Run) -> None:
         (["--status", "error"], "1 call"),
         (["--limit", "2"], "1 call"),
         (["--text", "where"], "1 call"),
-        (["--until", "2020-01-01"], "0 calls"),
     ],
 )
 def test_calls_are_chosen(options: list[str], decoded: str, veyra: Run) -> None:
@@ -148,6 +147,13 @@ def test_calls_are_chosen(options: list[str], decoded: str, veyra: Run) -> None:
     result = veyra("replay", *options)
     assert result.exit_code == 0
     assert result.stdout.splitlines()[-1] == f"{decoded} decoded again: nothing differs."
+
+
+@pytest.mark.usefixtures("calls")
+def test_where_no_call_is_chosen_none_is_said_to_be_the_same(veyra: Run) -> None:
+    """Options that mean no call end well, and do not say that anything was compared."""
+    result = veyra("replay", "--until", "2020-01-01")
+    assert (result.exit_code, result.stdout) == (0, "No call was chosen, so nothing was decoded.\n")
 
 
 @pytest.mark.usefixtures("calls")
@@ -314,6 +320,22 @@ def test_schema_and_cost_are_shown_where_they_are_known(text: str, fits: str, ve
     assert f"cost         {then} then, {now} now, where both are known (1)" in result.stdout
 
 
+@pytest.mark.usefixtures("priced")
+def test_a_small_cost_is_written_in_full(veyra: Run) -> None:
+    """A cost of less than a millionth is no power of ten."""
+    usage = Usage(input_total=2, output_total=1)
+    priced = ModelResponse('{"n": 1}', "gpt-4o-mini", "mine", 1.0, 0, 0, None, usage=usage)
+
+    class Own(MockBackend):
+        def prepare(self, request: Any) -> Exchange:
+            return Exchange(provider="openai")
+
+    register_backend("own", lambda: Own(priced))
+    result = veyra("replay", "--against", "own", "--yes")
+    assert result.stdout.splitlines()[1].split()[-1] == "0.0000009"
+    assert "0.0000009 now" in result.stdout
+
+
 @pytest.mark.usefixtures("calls")
 def test_a_call_that_fails_is_a_row(veyra: Run) -> None:
     """A failure has its kind in the table, and the other calls are made."""
@@ -322,6 +344,7 @@ def test_a_call_that_fails_is_a_row(veyra: Run) -> None:
     assert result.exit_code == 1
     assert "rate_limited" in result.stdout.splitlines()[1]
     assert "calls        3, of which 1 failed" in result.stdout
+    assert "veyra: rate_limited: slow down" in result.stderr
 
 
 @pytest.mark.usefixtures("calls")
@@ -396,6 +419,8 @@ def test_a_server_on_this_machine_is_asked(veyra: Run, providers: str, monkeypat
         (["--against", ""], "unknown backend ''"),
         (["--limit", "0"], "--limit"),
         (["--status", "fine"], "--status"),
+        (["5", "--backend", "ollama"], "5 is no directory, and so names one call"),
+        (["5", "--limit", "2"], "options that choose go with a log"),
     ],
 )
 @pytest.mark.usefixtures("calls")

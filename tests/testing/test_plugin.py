@@ -454,6 +454,7 @@ def test_a_tape_that_is_not_there_is_told(pytester: pytest.Pytester) -> None:
     result.stdout.fnmatch_lines(
         ["*tapes/test_t/test_taped-hi.jsonl*; to record it, run this test with --veyra-tape=record"]
     )
+    assert "another exception" not in result.stdout.str()
 
 
 # ------------------------------------------------------------------------------------------------------ cost

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
 
@@ -87,8 +88,12 @@ def command(
       veyra replay --against ollama:llama3.2 --model gpt-4o --limit 20
     """  # noqa: D301  (\b keeps the lines of the example)
     _check_use(target=target, base_url=base_url, audit=audit, yes=yes, test=test)
+    query = replace(query, limit=limit)
     if what is None or Path(what).is_dir():
-        chosen, number = _searched(directory if what is None else Path(what), replace(query, limit=limit))
+        chosen, number = _searched(directory if what is None else Path(what), query)
+    elif query != Query():
+        msg = f"{what} is no directory, and so names one call: options that choose go with a log"
+        raise click.UsageError(msg)
     else:
         chosen, number = _named(what, directory)
     if target is not None:
@@ -157,7 +162,9 @@ def _decode(chosen: Iterable[RecordedAttempt], number: int, *, as_json: bool) ->
         show.record({"totals": totals})
         return not tally.differing
     _print_skipped(tally.skipped, "had nothing to decode")
-    if tally.decoded or not tally.skipped:
+    if not number:
+        show.line("No call was chosen, so nothing was decoded.", "yellow")
+    elif tally.decoded or not tally.skipped:
         what = _count(tally.differing, "call differs", "calls differ") if tally.differing else "nothing differs"
         show.line(f"{_count(tally.decoded, 'call')} decoded again: {what}.", "red" if tally.differing else "green")
     return not tally.differing
@@ -260,6 +267,8 @@ def _print_results(results: Sequence[Compared], *, as_json: bool) -> None:
         show.table(_HEADINGS, [_cells(result) for result in results], {"no": "yellow"})
         show.line()
     show.fields(_summary(totals))
+    for message in list(dict.fromkeys(f"{one.error}: {one.message}" for one in results if one.message))[:_SHOWN]:
+        show.note(message)
 
 
 def _cells(result: Compared) -> tuple[str, ...]:
@@ -290,7 +299,7 @@ def _summary(totals: against.Totals) -> dict[str, str]:
         values["schema"] = f"kept to in {totals.fitting:,} of {totals.shaped:,}"
     if totals.priced:
         before, after = totals.cost
-        values["cost"] = f"{before} then, {after} now, where both are known ({totals.priced:,})"
+        values["cost"] = f"{_money(before)} then, {_money(after)} now, where both are known ({totals.priced:,})"
     return values
 
 
@@ -303,6 +312,7 @@ def _comparison(result: Compared) -> dict[str, object]:
         "same_tools": result.same_tools,
         "fits": result.fits,
         "error": result.error,
+        "message": result.message,
         "latency_ms": result.attempt.row.latency_ms,
         "cost": result.attempt.row.cost,
         "now": None if answer is None else _answer(asdict(answer)),
@@ -373,5 +383,5 @@ def _yes(value: bool | None) -> str:  # noqa: FBT001  (one value)
     return "-" if value is None else "yes" if value else "no"
 
 
-def _money(amount: object) -> str:
-    return "-" if amount is None else str(amount)
+def _money(amount: Decimal | None) -> str:
+    return "-" if amount is None else f"{amount:f}"  # and never as 9E-7

@@ -36,6 +36,7 @@ class Compared:
         attempt: the recorded attempt.
         answer: what the other backend answered; None where it failed.
         error: the kind of its failure; None where it answered.
+        message: what the failure says; None where it answered.
         same_text: the text is the same, letter by letter; None where it failed.
         similarity: of the texts, from 0 to 1 (see `likeness`); None where it failed.
         same_tools: the same tools are called with the same arguments, in the same order; None where it failed.
@@ -45,6 +46,7 @@ class Compared:
     attempt: RecordedAttempt
     answer: ModelResponse | None
     error: str | None = None
+    message: str | None = None
     same_text: bool | None = None
     similarity: float | None = None
     same_tools: bool | None = None
@@ -119,7 +121,7 @@ async def ask_again(backend: Gate, attempt: RecordedAttempt, *, model: str | Non
     except OutputMismatchError as error:
         return _held(attempt, error.response, fits=False)
     except ProviderError as error:
-        return Compared(attempt=attempt, answer=None, error=error.kind)
+        return Compared(attempt=attempt, answer=None, error=error.kind, message=error.message)
     return _held(attempt, answer, fits=None if answer.output is None else True)
 
 

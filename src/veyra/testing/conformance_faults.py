@@ -32,7 +32,9 @@ damage = Group("damage", over_http=True)
 GROUPS = (connections, cuts, silence, damage)
 
 
-async def _read(stage: Stage, faults: str, *, short: bool = False, in_step: bool = False) -> tuple[str, ProviderError | None]:
+async def _read(
+    stage: Stage, faults: str, *, short: bool = False, in_step: bool = False
+) -> tuple[str, ProviderError | None]:
     """Stream an answer; return the text that came and the error it ended with."""
     text = ""
     async with stage.talk(MockReply(TEXT, chunk=PIECE), faults=faults, in_step=in_step) as talk:

@@ -27,6 +27,8 @@ import pytest
 from veyra.errors import InvalidRequestError, near
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from veyra.audit import AuditLog
     from veyra.models.base import BaseModelBackend
     from veyra.models.mock import MockBackend
@@ -250,14 +252,10 @@ def veyra_tape(request: pytest.FixtureRequest, veyra_log: AuditLog) -> Iterator[
     """
     del veyra_log  # it is there
     from veyra.models.stand_in import standing_in  # noqa: PLC0415
-    from veyra.transport.tape import TapedTransport  # noqa: PLC0415
 
     path = request.path.parent / _marked(request.node).get("tape", _tape_name(request.node))
     mode = _mode(request.config)
-    try:
-        tape = TapedTransport(path, mode=mode)
-    except InvalidRequestError as error:
-        _refuse(f"{error}; to record it, run this test with --veyra-tape=record")
+    tape = _opened(path, mode)
 
     def make(name: str, factory: Factory, options: Mapping[str, object]) -> BaseModelBackend:
         del name
@@ -274,6 +272,16 @@ def veyra_tape(request: pytest.FixtureRequest, veyra_log: AuditLog) -> Iterator[
     if mode == "replay" and not request.node.stash.get(_HAS_FAILED, False):  # one failure is enough to read
         tape.assert_finished()
     tape.save()
+
+
+def _opened(path: Path, mode: Mode) -> TapedTransport:
+    from veyra.transport.tape import TapedTransport  # noqa: PLC0415  (idle unless used)
+
+    try:
+        return TapedTransport(path, mode=mode)
+    except InvalidRequestError as error:
+        complaint = f"{error}; to record it, run this test with --veyra-tape=record"
+    _refuse(complaint)
 
 
 def _tape_name(item: pytest.Item) -> str:
