@@ -57,6 +57,8 @@ def test_a_log_of_a_thousand_calls_replays_without_a_difference(log: Path) -> No
             "anthropic",
             "message.content",
         ),
+        ("wire/openai_chat_answer.py", r"TextDelta\(text\)", "TextDelta(text.upper())", "openai", "message.content"),
+        ("wire/openai_responses_answer.py", 'else "stop"', 'else "length"', "openai", "veyra.finish_reason"),
     ],
 )
 def test_a_planted_change_is_found_and_named(
