@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from decimal import Decimal
 from threading import Lock
 from typing import NamedTuple
@@ -185,11 +184,14 @@ class Lease:
         if self._ended:
             return
         self._ended = True
-        with ExitStack() as stack:  # each is given back, whatever becomes of the others
-            stack.callback(self._leave, now, ended)
-            stack.callback(self._release, now, ended)
+        try:  # each is given back, whatever becomes of the others
             if self._ledger is not None and self._reservation is not None:
-                stack.callback(self._ledger.settle, self._reservation, ended.cost, billed=ended.is_billed)
+                self._ledger.settle(self._reservation, ended.cost, billed=ended.is_billed)
+        finally:
+            try:
+                self._release(now, ended)
+            finally:
+                self._leave(now, ended)
 
     def _leave(self, now: float, ended: Ended) -> None:
         error, answer = ended.error, ended.answer
