@@ -143,6 +143,18 @@ def test_an_outcome_cuts_long_strings_and_says_so() -> None:
     assert leaf["latency"] == "5"
 
 
+@given(st.text(min_size=1, max_size=60), st.integers(1, 200), st.integers(0, 3))
+def test_what_is_cut_is_as_much_as_fits(piece: str, times: int, rest: int) -> None:
+    """Of text in any script, in a list too, as much is kept as its JSON has room for, and no character more."""
+    text = piece * times * 40
+    leaf = _outcome(alone=text, listed=[text, *["x"] * rest])["attributes"]
+    for kept, limit in ((leaf["alone"], entry.MAX_VALUE), (leaf["listed"][0], entry.MAX_VALUE // (rest + 1))):
+        assert text.startswith(kept)
+        assert len(json.dumps(kept)) - 2 <= limit
+        assert kept == text or len(json.dumps(text[: len(kept) + 1])) - 2 > limit
+    assert set(leaf.get("veyra.truncated", ())) == {name for name in ("alone", "listed") if text not in leaf[name]}
+
+
 @pytest.mark.parametrize("name", ["päth", "a\nb", "\ud800", "a\0b"])
 def test_a_part_is_named_in_printable_ascii(name: str) -> None:
     """A part's name is ours, so anything odd in it is a mistake."""

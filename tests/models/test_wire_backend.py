@@ -357,6 +357,31 @@ async def test_a_key_that_the_server_says_back_is_masked() -> None:
     assert KEY not in seen
 
 
+@pytest.mark.parametrize("name", BACKENDS)
+@pytest.mark.parametrize("status", [200, 400])
+async def test_nothing_that_a_provider_says_is_too_long_for_the_record(name: str, status: int) -> None:
+    """Names, ids, reasons, codes and media types without end, in any script, are on record as far as there is room."""
+    endless = "\U0001f600" * 5_000
+    body = WHOLE[name]
+    for word in ("m-1", "chatcmpl-1", "msg_1", "stop", "end_turn"):
+        body = body.replace(f'"{word}"'.encode(), json.dumps(endless).encode())
+    if status != 200:
+        body = json.dumps({"error": {"message": endless, "type": endless, "code": endless}}).encode()
+    headers = {
+        "content-type": "application/json; x=" + "y" * 9_000,
+        "x-request-id": "z" * 9_000,
+        "request-id": "z" * 9_000,
+    }
+    backend, _, log = _backend(name, Answer(status=status, headers=headers, chunks=[body]))
+    if status == 200:
+        assert (await backend.generate("Hi")).model == endless
+    else:
+        with pytest.raises(InvalidRequestError):
+            await backend.generate("Hi")
+    assert _status(log) == ["ok" if status == 200 else "error"]
+    assert [part.data for entry in log.entries() for part in entry.parts if part.name == "response.wire"] == [body]
+
+
 @pytest.mark.parametrize(
     ("step", "phase"),
     [

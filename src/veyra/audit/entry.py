@@ -18,6 +18,7 @@ import math
 import struct
 import time
 from base64 import b64encode
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from hashlib import sha256
@@ -35,8 +36,8 @@ VERSION: Final = 1
 MAX_LEAF: Final = 65_535
 """The most bytes a leaf may have: an entry bundle of tlog-tiles gives each a length of 16 bits."""
 MAX_VALUE: Final = 2_000
-"""The most characters of one string in an outcome's attributes: they come from a provider, and no answer may
-be without a record because its id is long."""
+"""The most characters that one string among an outcome's attributes has in JSON: they come from a provider, and no answer
+may be without a record because its id is long."""
 SALT_SIZE: Final = 32
 
 INTENT: Final = "call.intent"
@@ -374,16 +375,23 @@ def _any_attributes(attributes: Mapping[str, object], limit: int | None) -> str:
     written: dict[str, str] = {}
     cut: list[str] = []
     for name, value in attributes.items():
-        if type(value) is not str:
-            written[_quote(name)] = _value(name, value)
-        elif limit is None or len(value) <= limit:
-            written[_quote(name)] = _quote(value)
-        else:
-            written[_quote(name)] = _quote(value[:limit])
+        kept = value if limit is None else _shortened(value, limit)
+        written[_quote(name)] = _value(name, kept)
+        if kept is not value and kept != value:
             cut.append(name)
     if cut:
         written['"veyra.truncated"'] = _value("veyra.truncated", cut)
     return f"{{{','.join([f'{name}:{value}' for name, value in sorted(written.items())])}}}"
+
+
+def _shortened(value: object, limit: int) -> object:
+    """Return a value of whose texts no more is kept than `limit` characters say in JSON: outside ASCII, one takes up to 12."""
+    if isinstance(value, list):
+        return [_shortened(item, limit // len(value)) for item in value]
+    if not isinstance(value, str):
+        return value
+    lengths = range(min(len(value), limit) + 1)
+    return value[: bisect_right(lengths, limit, key=lambda length: len(_quote(value[:length])) - 2) - 1]
 
 
 def _value(name: str, value: object) -> str:

@@ -191,7 +191,8 @@ class AuditLog:
         """Record how the attempt of `intent` ended; return when that is durable (except in `strict`: when it is queued).
 
         The entry is queued before the first suspension: it is written even if the caller is cancelled meanwhile.
-        A string among the attributes is cut after 2,000 characters and its name listed in `veyra.truncated`.
+        A string among the attributes is cut where its JSON would have more than 2,000 characters, and its name listed in
+        `veyra.truncated`.
 
         Args:
             intent: what `intent` returned; it takes one outcome.

@@ -38,6 +38,9 @@ _USAGE_ATTRIBUTES = {
     "reasoning": "veyra.usage.reasoning",
 }
 
+_MEDIA_TYPE_LIMIT = 255
+"""Characters that are kept of a media type: whoever sends more does not mean one, and no answer may be without a record for it."""
+
 _encode = msgspec.json.Encoder(enc_hook=str).encode
 
 
@@ -185,7 +188,7 @@ def outcome_parts(exchange: Exchange, answer: ModelResponse | EmbeddingResponse 
             pass
     if exchange.head is not None:
         body = b"".join(exchange.body)
-        media_type = exchange.head.headers.get("content-type", "application/octet-stream")
+        media_type = exchange.head.headers.get("content-type", "application/octet-stream")[:_MEDIA_TYPE_LIMIT]
         parts.append(_part("response.wire", body, keys, media_type))
         parts.append(_part("meta", _json(_meta(exchange)), keys))
     return parts
