@@ -206,6 +206,27 @@ async def test_a_stream_without_its_end_is_an_error_with_the_partial_text(name: 
         assert _status(log) == ["incomplete"]
 
 
+@pytest.mark.parametrize(("name", "header"), [("openai", "x-request-id"), ("anthropic", "request-id")])
+@pytest.mark.parametrize("end", ["cut", "stall"])
+def test_an_answer_that_breaks_off_or_stalls_keeps_its_status_and_id(
+    name: str, header: str, end: Literal["cut", "stall"]
+) -> None:
+    """Whoever takes an answer that broke off, or did not go on, to its provider has the id that its head told."""
+    stream = STREAMED[name]
+    step = Answer(headers=SSE | {header: "req-7"}, chunks=[stream[: stream.index(b'"lo"')]], end=end)
+    backend, _, log = _backend(name, step)
+
+    async def ask() -> None:
+        with pytest.raises(IncompleteStreamError if end == "cut" else CallTimeoutError) as caught:
+            async with backend.stream("Hi") as reply:
+                async for _ in reply:
+                    pass
+        assert (caught.value.status, caught.value.request_id, caught.value.partial) == (200, "req-7", "Hel")
+
+    virtual.run(ask())
+    assert [row.request_id for row in log.attempts()] == ["req-7"]
+
+
 ERRORS: list[tuple[Step, type[ProviderError], bool | None]] = [
     (Answer(status=401, headers=JSON, chunks=[b'{"error":{"message":"bad key","type":"authentication_error"}}']), AuthenticationError, False),
     (Answer(status=404, headers=JSON, chunks=[b'{"error":{"message":"no model","type":"not_found_error"}}']), NotFoundError, False),

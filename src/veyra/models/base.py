@@ -54,6 +54,7 @@ class Exchange:
         "head",
         "outgoing",
         "provider",
+        "request_id",
         "secrets",
         "size",
         "started_ns",
@@ -81,6 +82,8 @@ class Exchange:
         self.secrets = secrets
         """Keys in use: masked wherever they turn up in errors and in the record."""
         self.head: Head | None = None
+        self.request_id: str | None = None
+        """The provider's id for the exchange, from the head: also for an answer that breaks off or does not end."""
         self.body: list[bytes] = []
         self.size = 0
         """Bytes of `body`."""
@@ -90,9 +93,10 @@ class Exchange:
         """When each piece of `body` came, in ns after the start."""
         self.started_ns = time.monotonic_ns()
 
-    def answered(self, head: Head) -> None:
-        """Note the answer's status and headers."""
+    def answered(self, head: Head, *, request_id: str | None = None) -> None:
+        """Note the answer's status and headers, and the provider's id for the exchange, where they tell it."""
         self.head = head
+        self.request_id = request_id
 
     def received(self, data: bytes) -> None:
         """Note the next bytes of the answer.

@@ -172,6 +172,9 @@ class Entries:
         failure.provider = failure.provider or self._exchange.provider
         failure.model = failure.model or self._model
         failure.partial = failure.partial or text
+        if failure.status is None and self._exchange.head is not None:
+            failure.status = self._exchange.head.status
+            failure.request_id = failure.request_id or self._exchange.request_id
         masked(failure, self._exchange.secrets)
 
     def row(

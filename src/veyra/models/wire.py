@@ -154,7 +154,7 @@ class WireBackend(EventBackend):
         for warning in exchange.warnings:
             yield warning
         async with self._connection().open(exchange.outgoing) as incoming:
-            exchange.answered(incoming.head)
+            self._answered(exchange, incoming.head)
             if incoming.head.status >= 300:  # no redirect is followed: it would carry the key elsewhere
                 raise await self._failure(incoming, exchange)
             decoder = self._decoder(incoming.head, request)
@@ -254,7 +254,7 @@ class WireBackend(EventBackend):
         if exchange.outgoing is None:
             raise AssertionError
         async with self._connection().open(exchange.outgoing) as incoming:
-            exchange.answered(incoming.head)
+            self._answered(exchange, incoming.head)
             if incoming.head.status >= 300:  # no redirect is followed: it would carry the key elsewhere
                 raise await self._failure(incoming, exchange)
             chunks = aiter(incoming.chunks())
@@ -322,6 +322,10 @@ class WireBackend(EventBackend):
             warnings=warnings,
             secrets=() if key is None else (key,),
         )
+
+    def _answered(self, exchange: Exchange, head: Head) -> None:
+        header = self._dialect.id_header
+        exchange.answered(head, request_id=(head.headers.get(header) or None) if header else None)
 
     def _decoder(self, head: Head, request: Request) -> Decoder:
         """Return the dialect's decoder; where the answer was asked for as a tool's call, that call is the text."""

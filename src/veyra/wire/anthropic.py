@@ -55,6 +55,7 @@ class Anthropic(Dialect):
     """Anthropic Messages: `POST {base_url}/v1/messages`."""
 
     name: ClassVar[str] = NAME
+    id_header: ClassVar[str | None] = "request-id"
 
     def encode(self, request: Request, flags: Flags) -> Encoded:
         """Return the bytes of a messages request; see `Dialect.encode`."""
@@ -110,7 +111,7 @@ class Anthropic(Dialect):
 
 
 def _origin(head: Head, flags: Flags) -> Origin:
-    return Origin.of(head, flags, id_header="request-id")
+    return Origin.of(head, flags, id_header=Anthropic.id_header)
 
 
 # ---------------------------------------------------------------------------------------------- messages

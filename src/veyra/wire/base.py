@@ -107,6 +107,8 @@ class Dialect(ABC):
     """One wire format, client half."""
 
     name: ClassVar[str]
+    id_header: ClassVar[str | None] = None
+    """The header of an answer that holds the provider's id for the exchange, where the format has one."""
 
     @abstractmethod
     def encode(self, request: Request, flags: Flags) -> Encoded:

@@ -104,7 +104,7 @@ class Gemini(Dialect):
 
 
 def _origin(head: Head, flags: Flags) -> Origin:
-    return Origin.of(head, flags, id_header=None)
+    return Origin.of(head, flags, id_header=Gemini.id_header)
 
 
 def _path(request: Request) -> str:

@@ -90,7 +90,7 @@ class Ollama(Dialect):
 
 
 def _origin(head: Head, flags: Flags) -> Origin:
-    return Origin.of(head, flags, id_header=None)
+    return Origin.of(head, flags, id_header=Ollama.id_header)
 
 
 # ---------------------------------------------------------------------------------------------- messages

@@ -43,6 +43,7 @@ class OpenAIChat(Dialect):
     """Chat Completions: `POST {base_url}/chat/completions`."""
 
     name: ClassVar[str] = NAME
+    id_header: ClassVar[str | None] = "x-request-id"
 
     def encode(self, request: Request, flags: Flags) -> Encoded:
         """Return the bytes of a chat completion request; see `Dialect.encode`."""
@@ -80,7 +81,7 @@ class OpenAIChat(Dialect):
 
 
 def _origin(head: Head, flags: Flags) -> Origin:
-    return Origin.of(head, flags, id_header="x-request-id")
+    return Origin.of(head, flags, id_header=OpenAIChat.id_header)
 
 
 # ---------------------------------------------------------------------------------------------- messages

@@ -55,6 +55,7 @@ class OpenAIResponses(Dialect):
     """OpenAI Responses: `POST {base_url}/responses`."""
 
     name: ClassVar[str] = NAME
+    id_header: ClassVar[str | None] = "x-request-id"
 
     def encode(self, request: Request, flags: Flags) -> Encoded:
         """Return the bytes of a request for a response; see `Dialect.encode`."""
@@ -94,7 +95,7 @@ class OpenAIResponses(Dialect):
 
 
 def _origin(head: Head, flags: Flags) -> Origin:
-    return Origin.of(head, flags, id_header="x-request-id")
+    return Origin.of(head, flags, id_header=OpenAIResponses.id_header)
 
 
 # ----------------------------------------------------------------------------------------------- the input
