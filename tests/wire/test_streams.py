@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import corpus
 from answers import Answer, fail, run
 from corpus import Row
-from veyra.errors import IncompleteStreamError, ProviderError
+from veyra.errors import IncompleteStreamError, MalformedResponseError, ProviderError, excerpt
 from veyra.transport.base import Head
 from veyra.types import Event, Finish, TextDelta
 from veyra.wire import decoding, framing
@@ -206,7 +206,7 @@ def test_what_is_no_answer_is_malformed(name: str, body: bytes, *, stream: bool)
         Head(200, {"request-id": "r", "x-request-id": "r"}), Flags(provider="test"), stream=stream
     )
     _, error = fail(reader, [body])
-    cut = (name == "ollama" and stream and body.startswith(b"{")) or (name == "gemini" and body.startswith(b"[["))
+    cut = (name == "ollama" and stream and body == b'{"choices": ') or (name == "gemini" and body.startswith(b"[["))
     assert error.kind == ("incomplete_stream" if cut else "malformed_response")
     assert error.request_id == (None if name in {"ollama", "gemini"} else "r")
     assert len(error.message) < 700
@@ -222,3 +222,30 @@ def test_an_endless_answer_is_refused(name: str, monkeypatch: pytest.MonkeyPatch
     _, error = fail(reader, endless)
     assert error.kind == "malformed_response"
     assert "1000 bytes" in error.message
+
+
+NO_STREAMS = [
+    b"hello, this is no stream\n",
+    b"null",
+    b"42\n",
+    b"\xff\xfe\x00\x01abc",
+    b"<!doctype html>\n<p>Log in</p>\n",
+    b"{broken\n",
+    b"{broken",
+]
+
+
+@pytest.mark.parametrize("body", NO_STREAMS)
+def test_what_never_was_a_stream_is_malformed_and_quoted(name: str, body: bytes) -> None:
+    """A body of which no part can be an answer's is not told as a cut one: the error shows how it begins."""
+    error = end(decoder(name, sample(name)[0]), body)
+    assert type(error) is MalformedResponseError
+    assert excerpt(body)[:6] in error.message
+
+
+def test_an_empty_stream_is_incomplete_and_said_to_be_empty(name: str) -> None:
+    """A stream in which nothing came is the shortest cut one; the error does not make it look like the end of an answer."""
+    for body in (b"", b"\n\n"):
+        error = end(decoder(name, sample(name)[0]), body)
+        assert type(error) is IncompleteStreamError
+        assert "the stream is empty" in error.message

@@ -6,7 +6,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from typing import ClassVar
 
-from veyra.errors import ProviderError
+from veyra.errors import IncompleteStreamError, ProviderError
 from veyra.types import Event
 from veyra.wire.base import Decoder
 from veyra.wire.failures import Origin
@@ -123,6 +123,7 @@ class EventStream(Streamed):
         self._halves = Halves()
         self._whole = whole
         self._begun = False
+        self._is_told = False
         self._is_whole = False
 
     def take(self, data: bytes, out: list[Event]) -> None:
@@ -134,7 +135,9 @@ class EventStream(Streamed):
         if self._is_whole:
             self._whole.feed(data)
             return
-        for name, body in self._events.feed(data):
+        events = self._events.feed(data)
+        self._is_told = self._is_told or bool(events)
+        for name, body in events:
             if self._halves.passes(body):
                 self.event(name, body, out)
             else:
@@ -149,13 +152,25 @@ class EventStream(Streamed):
             self.done = True
             return
         cut = False
-        last = [message for event in self._events.close() for message in self._halves.take(*event)]
+        events = self._events.close()
+        if not (self._is_told or events):
+            self._untold()
+        last = [message for event in events for message in self._halves.take(*event)]
         for name, body in last + self._halves.close():
             cut = body.strip() != self.marker and read(body) is None
             if not cut and not self.done:
                 self.event(name, body, out)
         if not self.done:
             self.stop(out, cut=cut)
+
+    def _untold(self) -> None:
+        """Raise what is wrong with a body in which no event came, where more is known of it than that it ended."""
+        if not self._begun:
+            what = "the stream is empty: not one event came"
+            raise self._origin.error(IncompleteStreamError, what)
+        if self._events.strange is not None:
+            what = "not a stream of events"
+            raise self._origin.malformed(what, self._events.strange)
 
     def _mended(self, messages: Iterable[Named], out: list[Event]) -> None:
         for name, body in messages:

@@ -22,6 +22,9 @@ _CR = 0x0D
 _LF = 0x0A
 _ENDS = frozenset((_CR, _LF))
 _BOM = b"\xef\xbb\xbf"
+_SILENT = frozenset((b"", b"id", b"retry"))
+"""Fields that are passed over: comments, ids and retry times."""
+_BEGINNINGS = (_BOM, b"data:", b"event:", b"error:", b"id:", b"retry:")
 
 
 class TooLongError(ValueError):
@@ -79,9 +82,12 @@ class ServerEvents:
 
     A field `error`, which the standard does not know, is an event of that name: llama.cpp and what is built on it
     report a failure inside a stream so.
+
+    Attributes:
+        strange: the first line that is no field of an event; a line that was cut and may have become one is none.
     """
 
-    __slots__ = ("_data", "_first", "_lines", "_more", "_name")
+    __slots__ = ("_data", "_first", "_lines", "_more", "_name", "strange")
 
     def __init__(self) -> None:
         self._lines = Lines()
@@ -89,6 +95,7 @@ class ServerEvents:
         self._name = ""
         self._data: bytes | None = None
         self._more = bytearray()
+        self.strange: bytes | None = None
 
     def feed(self, data: bytes) -> list[ServerEvent]:
         """Take the next bytes and return the events they complete; an event without data is none.
@@ -108,7 +115,7 @@ class ServerEvents:
         """Return the event that was under way when the bytes ended, if any; it may be cut."""
         events: list[ServerEvent] = []
         rest = self._lines.close()
-        if rest:
+        if rest and not any(beginning.startswith(rest) for beginning in _BEGINNINGS):
             self._field(rest)
         self._dispatch(events)
         return events
@@ -126,6 +133,8 @@ class ServerEvents:
         elif name == b"error":
             self._name = "error"
             self._add(value)
+        elif self.strange is None and name not in _SILENT:
+            self.strange = line
 
     def _add(self, value: bytes) -> None:
         """Take a line of data. Lines after the first are kept in one piece: most events have one, some very many."""

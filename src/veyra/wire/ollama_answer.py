@@ -9,6 +9,7 @@ import msgspec
 
 from veyra.errors import (
     ContextLengthError,
+    IncompleteStreamError,
     InvalidRequestError,
     ProviderError,
     ServerError,
@@ -21,7 +22,7 @@ from veyra.wire.decoding import Streamed, WholeBody
 from veyra.wire.failures import Origin, as_status, by_status
 from veyra.wire.framing import Lines
 from veyra.wire.halves import Halves, Named
-from veyra.wire.reading import UNREADABLE, as_count, as_word, read
+from veyra.wire.reading import UNREADABLE, as_count, as_word, is_cut, read
 
 NAME = "ollama"
 ABOUT = "ollama.answer"
@@ -117,12 +118,11 @@ class ChatStream(Streamed):
     def end(self, out: list[Event]) -> None:
         """Read a last line without an end, if it is whole; without `done` the answer was cut."""
         rest = self._lines.close().strip()
-        if rest and (not rest.startswith(b"{") or read(rest) is not None):
+        if rest and not is_cut(rest):
             self._read(self._halves.take("", rest), out)
         self._read(self._halves.close(), out)
         if not self.done:
-            marker = "a line with done: true"
-            raise self._origin.incomplete(marker, partial=self.partial)
+            raise self._answer.ended(rest)
 
     def _read(self, lines: Iterable[Named], out: list[Event]) -> None:
         for _, line in lines:
@@ -152,6 +152,7 @@ class _Answer:
         self._has_more = False
         self._whole = b""
         self._lines = 0
+        self._strange = b""
         self._logprobs: list[Any] = []
 
     @property
@@ -178,9 +179,25 @@ class _Answer:
         if isinstance(line.logprobs, list):
             self._logprobs += line.logprobs
         done = line.done is True
+        if not (done or self._lines or self._strange):
+            self._strange = body
         if done:
             out.append(self._finish(line))
         return done
+
+    def ended(self, rest: bytes) -> ProviderError:
+        """Return the error for a stream that ended before its last line; `rest` is the line that was cut, if one was."""
+        if self._strange and not self._lines:
+            what = "not an answer of /api/chat"
+            return self._origin.malformed(what, self._strange)
+        if self._lines:
+            return self._origin.incomplete("a line with done: true", partial=self.partial)
+        what = (
+            f"the stream was cut within its first line: {excerpt(rest)}"
+            if rest
+            else "the stream is empty: not one line came"
+        )
+        return self._origin.error(IncompleteStreamError, what)
 
     def _decoded(self, decoder: msgspec.json.Decoder[_T], body: bytes) -> _T:
         try:

@@ -8,6 +8,10 @@ from veyra.wire.halves import mended
 
 UNREADABLE = (msgspec.DecodeError, UnicodeError, RecursionError)
 """What reading JSON raises: of another shape or none, not UTF-8, nested without end."""
+_TRUNCATED = "Input data was truncated"
+"""What the parser says of JSON that is right as far as it goes."""
+_WITHIN_NUMBERS = (b"-", b"+", b".", b"e", b"E")
+"""How a number is cut so that it is none; a digit more makes it one, and nothing else that is whole."""
 
 
 def read(body: bytes) -> object:
@@ -16,6 +20,15 @@ def read(body: bytes) -> object:
         return msgspec.json.decode(mended(body.strip()))
     except UNREADABLE:
         return None
+
+
+def is_cut(body: bytes) -> bool:
+    """Tell whether bytes are the beginning of JSON and no more: what they lack may never have been sent."""
+    try:
+        msgspec.json.decode(body + b"0" if body.endswith(_WITHIN_NUMBERS) else body)
+    except UNREADABLE as error:
+        return str(error) == _TRUNCATED
+    return False
 
 
 def as_word(value: object) -> str | None:
