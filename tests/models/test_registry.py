@@ -325,3 +325,18 @@ async def test_that_recording_is_off_is_on_record(tmp_path: Path) -> None:
     assert changes == [("audit", "mock", "off")]
     assert recorded.log.verify().intents == 1
     assert recorded.log.verify().ok
+
+
+@pytest.mark.parametrize("word", ["memroy", "Memory", "of", "OFF", "on", "none", "True"])
+def test_a_word_that_is_nearly_a_choice_is_no_directory(
+    word: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A misspelt `memory` or `off`, or a switch, is refused with what to write; as a path it is a directory like any."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(
+        InvalidRequestError, match=f"'memory' or 'off', not '{word}'; a directory of that name is './{word}'"
+    ):
+        get_backend("mock", audit=word)
+    assert not list(tmp_path.iterdir())
+    for directory in (f"./{word}", Path(word), "kept"):
+        assert get_backend("mock", audit=directory).log is not None

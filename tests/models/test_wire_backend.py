@@ -648,3 +648,18 @@ async def test_every_row_can_be_called(row: Endpoint) -> None:
     assert sent.url.startswith(row.base_url or "https://customer.invalid/v1")
     header = "authorization" if row.auth == "bearer" else row.auth
     assert KEY in sent.secret_headers[header].reveal()
+
+
+@pytest.mark.parametrize("key", ["sk-a\nb", "sk-schl\u00fcssel", "\u201csk-a\u201d"])
+async def test_a_key_that_no_header_can_hold_is_refused_by_the_name_of_its_variable(
+    key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A key with a line break or a quotation mark of a text editor's is told by where it stands, not by its header."""
+    log = AuditLog.memory()
+    monkeypatch.setenv("OPENAI_API_KEY", key)
+    for given, where in ((None, "OPENAI_API_KEY"), (key, "that was given")):
+        backend = get_backend("openai", model="m", api_key=given, transport=ScriptedTransport([]), audit=log)
+        with pytest.raises(InvalidRequestError, match=f"the key {where} holds a line break") as caught:
+            await backend.generate("Hi")
+        assert key not in str(caught.value)
+    assert _status(log) == []

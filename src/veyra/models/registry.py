@@ -33,6 +33,9 @@ GROUP = "veyra.backends"
 
 Audit: TypeAlias = AuditLog | str | PathLike[str] | None
 
+_WORDS = ("memory", "off")
+_SWITCHES = frozenset({"on", "yes", "no", "true", "false", "none", "default", "0", "1"})
+"""What somebody may write for `audit` who takes it for a switch."""
 _BUILT_IN = {"mock": "veyra.models.mock:MockBackend"} | dict.fromkeys(ENDPOINTS, "veyra.models.wire:WireBackend")
 _registered: dict[str, Factory | str] = {}
 
@@ -202,9 +205,21 @@ def audit_log(audit: Audit, name: str) -> AuditLog | None:
         AuditLog.note_off(name)
         return None
     if isinstance(audit, str | PathLike) and str(audit):
+        if isinstance(audit, str):
+            _check_directory(audit)
         return _shared_log(audit)
     msg = f"audit is a directory, an AuditLog, 'memory' or 'off', not {audit!r}"
     raise InvalidRequestError(msg)
+
+
+def _check_directory(audit: str) -> None:
+    """Refuse a word that was hardly meant as the name of a directory: calls would be recorded where nobody looks."""
+    from difflib import get_close_matches  # noqa: PLC0415  (only who names a directory waits for it)
+
+    word = audit.strip().lower()
+    if "/" not in word and (word in _SWITCHES or get_close_matches(word, _WORDS, n=1, cutoff=0.75)):
+        msg = f"audit is a directory, an AuditLog, 'memory' or 'off', not {audit!r}; a directory of that name is './{audit}'"
+        raise InvalidRequestError(msg)
 
 
 def _shared_log(directory: str | PathLike[str]) -> AuditLog:

@@ -378,6 +378,10 @@ class WireBackend(EventBackend):
         if key is None and self.endpoint.key_required:
             msg = f"{self.name}: no API key; set {variable} or pass api_key=... to get_backend()"
             raise AuthenticationError(msg, provider=self._flags.provider)
+        if key is not None and not _is_plain(key):
+            where = variable if variable and self._api_key is None else "that was given"
+            msg = f"{self.name}: the key {where} holds a line break, a control character or a letter outside ASCII: copy it anew"
+            raise InvalidRequestError(msg, provider=self._flags.provider)
         return key
 
     def _asked_key(self, source: Callable[[], str | Secret | None]) -> Secret | None:
@@ -398,6 +402,12 @@ class WireBackend(EventBackend):
         if self.endpoint.auth == "bearer":
             return {"authorization": Secret(f"Bearer {key.reveal()}")}
         return {self.endpoint.auth: key}
+
+
+def _is_plain(key: Secret) -> bool:
+    """Tell whether a key can go into a header."""
+    value = key.reveal()
+    return value.isascii() and value.isprintable()
 
 
 def _secret(key: object) -> Secret | None:
