@@ -12,6 +12,8 @@ from veyra.types import Event, Request
 from veyra.wire.anthropic import Anthropic
 from veyra.wire.anthropic_server import AnthropicServer
 from veyra.wire.base import Dialect, Encoder, Flags, ServerDialect, Stamp
+from veyra.wire.gemini import Gemini
+from veyra.wire.gemini_server import GeminiServer
 from veyra.wire.ollama import Ollama
 from veyra.wire.ollama_server import OllamaServer
 from veyra.wire.openai_chat import OpenAIChat
@@ -29,6 +31,15 @@ class Pair:
     client: Dialect
     server: ServerDialect
     flags: Flags
+
+    def arrives(self, request: Request) -> Request:
+        """What the server half reads of what the client half sends."""
+        encoded = self.client.encode(request, self.flags)
+        return self.server.at(encoded.path).request(encoded.body)
+
+    def reads(self, body: bytes, model: str = "m") -> Request:
+        """What the server half reads of a body that is sent to where it listens."""
+        return self.server.at(self.server.path.format(model=model)).request(body)
 
     def written(
         self, events: Iterable[Event], *, stream: bool, stamp: Stamp = STAMP, pause: float = 0.5
@@ -56,4 +67,5 @@ PAIRS = {
     ),
     "anthropic": Pair(Anthropic(), AnthropicServer(), Flags(provider="test")),
     "ollama": Pair(Ollama(), OllamaServer(), Flags(provider="test")),
+    "gemini": Pair(Gemini(), GeminiServer(), Flags(provider="test")),
 }

@@ -51,7 +51,8 @@ def usages(draw: st.DrawFn, dialect: str, *, stream: bool) -> Usage:
     maybe = st.none() | count
     if dialect == "ollama":
         return Usage(input_total=draw(maybe), output_total=draw(maybe))
-    fresh, read, written, output = draw(count), draw(maybe), draw(maybe), draw(count)
+    fresh, read, output = draw(count), draw(maybe), draw(count)
+    written = None if dialect == "gemini" else draw(maybe)
     reasoning = draw(st.none() | st.integers(0, output))
     total = fresh + (read or 0) + (written or 0)
     known = Usage(
@@ -89,7 +90,7 @@ def told(draw: st.DrawFn, dialect: str, *, stream: bool) -> list[Event]:
             events += [delta(piece) for piece in draw(pieces(draw(words)))]
             continue
         raw = msgspec.json.encode(draw(objects)).decode()
-        if (stream and dialect != "ollama") or dialect.startswith("openai"):
+        if (stream and dialect not in {"ollama", "gemini"}) or dialect.startswith("openai"):
             raw = draw(st.just(raw) | words)
         index, call = len(calls), ToolCall(f"c{len(calls)}", draw(names), parse(raw), raw)
         calls.append(call)
@@ -106,7 +107,7 @@ def told(draw: st.DrawFn, dialect: str, *, stream: bool) -> list[Event]:
         usage=draw(usages(dialect, stream=stream)),
         model=STAMP.model,
         response_id=None if dialect == "ollama" else STAMP.id,
-        request_id=None if dialect == "ollama" else STAMP.request_id,
+        request_id=None if dialect in {"ollama", "gemini"} else STAMP.request_id,
         tool_calls=tuple(calls),
     )
     return [*events, finish]
@@ -193,7 +194,7 @@ def test_a_call_without_an_id_gets_one(dialect: str, stream: bool) -> None:
     assert pair.read(*pair.written(events, stream=stream), stream=stream).finish.tool_calls[0].id == "call_0"
 
 
-@pytest.mark.parametrize("dialect", ["anthropic", "ollama"])
+@pytest.mark.parametrize("dialect", ["anthropic", "ollama", "gemini"])
 def test_arguments_that_are_no_object_are_kept_under_a_key(dialect: str) -> None:
     """Where a format takes an object only, other arguments arrive as text under `INVALID_JSON`."""
     events: list[Event] = [ToolCallDelta(0, "c0", "add", '{"a": 1'), Finish(reason="tool_calls")]
@@ -245,6 +246,17 @@ ENDINGS = {
         Ending("content_filter", "refusal", ("other", "refusal")),
         Ending("paused", None, ("other", "paused")),
         Ending("other", "load", ("other", "load")),
+    ],
+    "gemini": [
+        Ending("stop", "end_turn", ("stop", "STOP")),
+        Ending("length", "max_tokens", ("length", "MAX_TOKENS")),
+        Ending("content_filter", "refusal", ("content_filter", "SAFETY")),
+        Ending("content_filter", "RECITATION", ("content_filter", "RECITATION")),
+        Ending("paused", "pause_turn", ("paused", "CONTINUATION")),
+        Ending("other", "load", ("other", "OTHER")),
+        Ending("other", "LANGUAGE", ("other", "LANGUAGE")),
+        Ending("other", "MALFORMED_FUNCTION_CALL", ("other", "OTHER")),
+        Ending("stop", "SAFETY", ("stop", "STOP")),
     ],
 }
 
@@ -519,6 +531,7 @@ def test_blocks_that_are_not_what_was_told_are_not_used() -> None:
         "openai_responses": b'{"type":"message","content":[{"type":"output_text","text":"My number is 555"}]}',
         "openai_chat": b'{"role":"assistant","content":"My number is 555"}',
         "ollama": b'{"role":"assistant","content":"My number is 555"}',
+        "gemini": b'{"text":"My number is 555","thoughtSignature":"c2VhbA=="}',
     }.items():
         events: list[Event] = [TextDelta("My number is ***"), Finish(reason="stop", parts=(Opaque(dialect, raw),))]
         for stream in STREAMED:
@@ -559,6 +572,24 @@ def test_what_else_a_message_holds_survives() -> None:
         assert fields["logprobs"] == logprobs
 
 
+@pytest.mark.parametrize(
+    ("dialect", "raw"),
+    [
+        ("anthropic", b'{"type":\n"redacted_thinking","data":\r\n"zzz"}'),
+        ("openai_responses", b'{"type":\n"reasoning","id":"rs_9",\r\n"summary":[]}'),
+        ("openai_chat", b'{"role":"assistant",\n"reasoning_details":[1]}'),
+        ("ollama", b'{"role":"assistant","content":"",\n"x_more":[1]}'),
+        ("gemini", b'{"executableCode":\r\n{"code":"1"}}'),
+    ],
+)
+def test_blocks_in_several_lines_do_not_break_a_stream(dialect: str, raw: bytes) -> None:
+    """A provider's block with ends of lines between its tokens arrives in a stream, whose events are lines."""
+    pair = PAIRS[dialect]
+    events: list[Event] = [Finish(reason="stop", parts=(Opaque(dialect, raw),))]
+    arrived = pair.read(*pair.written(events, stream=True), stream=True).finish.parts
+    assert json.loads(raw).items() <= reduce(operator.or_, (json.loads(part.raw) for part in arrived)).items()
+
+
 # -------------------------------------------------------------------------------------------------- errors
 
 KINDS: list[type[errors.ProviderError]] = [
@@ -581,6 +612,9 @@ BROADER: dict[tuple[str, type[errors.ProviderError]], type[errors.ProviderError]
     ("ollama", errors.ContextLengthError): errors.InvalidRequestError,
     ("ollama", errors.ContentPolicyError): errors.InvalidRequestError,
     ("ollama", errors.UnsupportedParameterError): errors.InvalidRequestError,
+    ("gemini", errors.ContextLengthError): errors.InvalidRequestError,
+    ("gemini", errors.ContentPolicyError): errors.InvalidRequestError,
+    ("gemini", errors.UnsupportedParameterError): errors.InvalidRequestError,
 }
 """Kinds that a format has no words for, and what arrives in their place."""
 
@@ -596,7 +630,7 @@ def test_an_error_arrives_as_what_it_is(dialect: str, kind: type[errors.Provider
     assert type(arrived) is BROADER.get((dialect, kind), kind)
     assert "no luck today" in arrived.message
     assert arrived.retry_after == 7
-    if dialect != "ollama":
+    if dialect not in {"ollama", "gemini"}:
         assert arrived.request_id == "req_9"
         assert arrived.retryable == error.retryable
 
@@ -638,6 +672,9 @@ OWN_WORDS = [
     ("anthropic", errors.QuotaError, 429, "rate_limit_error", "enforced_spend_limit_reached"),
     ("anthropic", errors.InvalidRequestError, 413, "request_too_large", None),
     ("anthropic", errors.OverloadedError, 529, "overloaded_error", None),
+    ("gemini", errors.AuthenticationError, 400, "INVALID_ARGUMENT", "API_KEY_INVALID"),
+    ("gemini", errors.InvalidRequestError, 400, "FAILED_PRECONDITION", "400"),
+    ("gemini", errors.ServerError, 500, "INTERNAL", "500"),
 ]
 
 
@@ -663,11 +700,14 @@ def test_another_provider_s_words_do_not_mislead(dialect: str) -> None:
 
 
 UNSENT: list[tuple[errors.VeyraError, dict[str, int]]] = [
-    (errors.ConnectionFailedError("x"), {"openai_chat": 502, "anthropic": 500, "ollama": 502}),
-    (errors.CallTimeoutError("x", phase="total", limit=1), {"openai_chat": 504, "anthropic": 504, "ollama": 504}),
-    (errors.CircuitOpenError("x"), {"openai_chat": 503, "anthropic": 529, "ollama": 503}),
-    (errors.BudgetExceededError("x"), {"openai_chat": 429, "anthropic": 402, "ollama": 402}),
-    (errors.AuditUnavailableError("x"), {"openai_chat": 500, "anthropic": 500, "ollama": 500}),
+    (errors.ConnectionFailedError("x"), {"openai_chat": 502, "anthropic": 500, "ollama": 502, "gemini": 500}),
+    (
+        errors.CallTimeoutError("x", phase="total", limit=1),
+        {"openai_chat": 504, "anthropic": 504, "ollama": 504, "gemini": 504},
+    ),
+    (errors.CircuitOpenError("x"), {"openai_chat": 503, "anthropic": 529, "ollama": 503, "gemini": 503}),
+    (errors.BudgetExceededError("x"), {"openai_chat": 429, "anthropic": 402, "ollama": 402, "gemini": 403}),
+    (errors.AuditUnavailableError("x"), {"openai_chat": 500, "anthropic": 500, "ollama": 500, "gemini": 500}),
 ]
 
 
@@ -707,4 +747,5 @@ def test_the_bodies_of_errors() -> None:
             "request_id": "req_9",
         },
         "ollama": {"error": "no model 'x'"},
+        "gemini": {"error": {"code": 404, "message": "no model 'x'", "status": "NOT_FOUND"}},
     }

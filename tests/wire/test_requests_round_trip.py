@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 import corpus
 from pairs import PAIRS
 from veyra.errors import InvalidRequestError
-from veyra.types import Media, Message, Opaque, Part, Reasoning, Request, Text, Tool, ToolCall, ToolResult
+from veyra.types import Media, MediaKind, Message, Opaque, Part, Reasoning, Request, Text, Tool, ToolCall, ToolResult
 from veyra.wire.calls import parse
+from veyra.wire.gemini_spelling import spelt
 
 DIALECTS = list(PAIRS)
 words = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=8)
@@ -66,13 +67,24 @@ def calls(draw: st.DrawFn, dialect: str) -> ToolCall:
 def images(dialect: str) -> st.SearchStrategy[Media]:
     if dialect == "ollama":
         return st.builds(Media, kind=st.just("image"), data=data)
+    if dialect == "gemini":
+        return files("image", "image/png")
     shown = st.builds(Media, kind=st.just("image"), media_type=st.just("image/png"), data=data)
     linked = st.builds(Media, kind=st.just("image"), url=st.just("https://example.invalid/a.png"))
     kept = st.builds(Media, kind=st.just("image"), file_id=names)
     return shown | linked if dialect == "openai_chat" else shown | linked | kept
 
 
+def files(kind: MediaKind, media_type: str) -> st.SearchStrategy[Media]:
+    """Media as Gemini takes them: always with their type."""
+    form = {"kind": st.just(kind), "media_type": st.just(media_type)}
+    linked = st.builds(Media, url=st.just("https://example.invalid/a"), **form)
+    return st.builds(Media, data=data, **form) | linked | st.builds(Media, file_id=names, **form)
+
+
 def documents(dialect: str) -> st.SearchStrategy[Media]:
+    if dialect == "gemini":
+        return files("document", "application/pdf") | files("audio", "audio/wav")
     given_ = st.builds(Media, kind=st.just("document"), media_type=st.just("application/pdf"), data=data, name=names)
     kept = st.builds(Media, kind=st.just("document"), file_id=names)
     linked = st.builds(Media, kind=st.just("document"), url=st.just("https://example.invalid/a.pdf"))
@@ -107,7 +119,8 @@ def assistants(draw: st.DrawFn, dialect: str) -> Message:
     if dialect == "ollama":
         parts += draw(st.lists(st.builds(Reasoning, words), max_size=1))
     parts += draw(st.lists(st.builds(Text, words), max_size=1))
-    return Message("assistant", [*parts, *draw(st.lists(calls(dialect), min_size=1, max_size=2))])
+    by_id: Any = (lambda call: call.id) if dialect == "gemini" else None
+    return Message("assistant", [*parts, *draw(st.lists(calls(dialect), min_size=1, max_size=2, unique_by=by_id))])
 
 
 @st.composite
@@ -121,14 +134,24 @@ def tools_turns(draw: st.DrawFn, dialect: str) -> Message:
 
 
 @st.composite
+def answered(draw: st.DrawFn, said: Message) -> list[Message]:
+    """What tools gave back for the calls of a turn, as Gemini takes it: under their names, all in one turn."""
+    asked = [part for part in said.parts if isinstance(part, ToolCall)]
+    given_ = [ToolResult(call.id, draw(words), call.name, is_error=draw(st.booleans())) for call in asked]
+    return [Message("tool", given_)] if given_ else []
+
+
+@st.composite
 def conversations(draw: st.DrawFn, dialect: str) -> tuple[Message, ...]:
     """Turns in an order that models take: what a tool gave back is followed by the assistant."""
     messages: list[Message] = []
     for _ in range(draw(st.integers(0, 2))):
         messages += [draw(users(dialect)), draw(assistants(dialect))]
-        if draw(st.booleans()):
+        if dialect == "gemini":
+            messages += draw(answered(messages[-1]))
+        elif draw(st.booleans()):
             messages += [draw(tools_turns(dialect)), draw(assistants(dialect))]
-        if dialect != "anthropic" and draw(st.booleans()):
+        if dialect not in {"anthropic", "gemini"} and draw(st.booleans()):
             messages.append(Message("system", draw(words)))
     return (*messages, draw(users(dialect)))
 
@@ -142,19 +165,25 @@ def requests(draw: st.DrawFn, dialect: str) -> Request:
     tool = st.builds(Tool, name=names, description=st.just("") | words, parameters=objects, strict=strict)
     tools = tuple(draw(st.lists(tool, max_size=2, unique_by=lambda tool: tool.name)))
     choices = ["auto", "none", "required", *(tool.name for tool in tools)]
+    choice = None if dialect == "ollama" else draw(maybe(st.sampled_from(choices)))
+    if dialect == "gemini":  # strict is said of all tools, in the place of a choice
+        held = True if choice is None and draw(st.booleans()) else None
+        tools = tuple(replace(tool, strict=held) for tool in tools)
     efforts: dict[str, list[Any]] = {
         "openai_chat": ["none", "minimal", "low", "xhigh"],
         "openai_responses": ["none", "minimal", "low", "xhigh"],
         "anthropic": ["none", 2048, "low", "max"],
         "ollama": ["none", "low", "max"],
+        "gemini": ["none", 2048, "low", "xhigh"],
     }
-    has_stop, has_seed = dialect != "openai_responses", dialect in {"openai_chat", "ollama"}
+    has_stop, has_seed = dialect != "openai_responses", dialect in {"openai_chat", "ollama", "gemini"}
     metadata = {"openai_chat": names, "openai_responses": names, "anthropic": st.just("user_id")}
     caches: dict[str, list[Any]] = {
         "openai_chat": [True, "24h"],
         "openai_responses": [True, "24h"],
         "anthropic": [True, "5m", "1h"],
         "ollama": [None],
+        "gemini": [None],
     }
     return Request(
         prompt="",
@@ -168,11 +197,11 @@ def requests(draw: st.DrawFn, dialect: str) -> Request:
         stop=draw(st.lists(words, max_size=2).map(tuple)) if has_stop else (),
         seed=draw(maybe(st.integers(0, 99))) if has_seed else None,
         tools=tools,
-        tool_choice=None if dialect == "ollama" else draw(maybe(st.sampled_from(choices))),
+        tool_choice=choice,
         output=draw(maybe(schemas)),
         reasoning=draw(maybe(st.sampled_from(efforts[dialect]))),
         cache=draw(maybe(st.sampled_from(caches[dialect]))),
-        metadata={} if dialect == "ollama" else draw(st.dictionaries(metadata[dialect], words, max_size=1)),
+        metadata={} if dialect in {"ollama", "gemini"} else draw(st.dictionaries(metadata[dialect], words, max_size=1)),
         extra=draw(
             st.dictionaries(names.map("x_".__add__), json_values.filter(lambda value: value is not None), max_size=1)
         ),
@@ -197,8 +226,7 @@ def test_the_server_half_reads_what_the_client_half_wrote(dialect: str, random: 
     request = random.draw(requests(dialect))
     if request.system is None and request.messages[0].role == "system":
         request = replace(request, system="be brief")
-    body = pair.client.encode(request, pair.flags).body
-    assert pair.server.request(body) == expected(request, dialect)
+    assert pair.arrives(request) == expected(request, dialect)
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
@@ -217,11 +245,12 @@ def test_a_native_turn_stays_as_it_came(dialect: str, random: st.DataObject) -> 
         ),
         "anthropic": (b'{"type":"text", "text":%b, "citations":[%b]}' % (quoted, more),),
         "ollama": (b'{"role":"assistant", "content":%b, "x_more":%b}' % (quoted, more),),
+        "gemini": (b'{"text":%b, "thoughtSignature":"c2VhbA==", "x_more":%b}' % (quoted, more),),
     }
     native = tuple(Opaque(dialect, raw) for raw in natives[dialect])
     turns = (Message("user", "Hi"), Message("assistant", said, native=native), Message("user", "Go on"))
     request = Request(prompt="", messages=turns, model="m", max_tokens=1)
-    arrived = pair.server.request(pair.client.encode(request, pair.flags).body).messages[1]
+    arrived = pair.arrives(request).messages[1]
     assert arrived.native == native
     assert arrived.text == said
 
@@ -271,6 +300,7 @@ RECORDED = {
     "openai_responses": ("openai-responses", "azure-responses", "xai-responses", "other-responses"),
     "anthropic": ("anthropic-messages", "other-messages"),
     "ollama": ("ollama-chat",),
+    "gemini": ("gemini-generate*", "vertex-generate*"),
 }
 """Files of recorded requests."""
 
@@ -279,6 +309,7 @@ DEFAULTS = {
     "openai_responses": ("store", "include"),
     "anthropic": (),
     "ollama": ("truncate", "stream"),
+    "gemini": (),
 }
 """What a client half says of its own accord."""
 
@@ -298,6 +329,9 @@ REFUSED = {
         "input_schema: Expected `object`": "Anthropic refused it too",
     },
     "ollama": {},
+    "gemini": {
+        "unknown role": "Gemini refused it too",
+    },
 }
 """Recorded requests that are refused, and why that is right."""
 
@@ -325,6 +359,8 @@ def without_role_names(items: list[Any]) -> list[Any]:
 def meant(body: dict[str, Any], dialect: str) -> dict[str, Any]:
     """A body in the form that is compared: equal where the API takes two bodies for the same."""
     body = {name: value for name, value in plain(body).items() if value != {} and (name, value) != ("stream", False)}
+    if dialect == "gemini":
+        return in_one_spelling(body)
     turns = body.get("input", body.get("messages", []))
     if isinstance(turns, str):
         turns = [{"role": "user", "content": turns}]
@@ -334,6 +370,23 @@ def meant(body: dict[str, Any], dialect: str) -> dict[str, Any]:
     if dialect == "openai_responses" and not body.get("store"):
         turns = [turn for turn in turns if not unreadable(turn)]
     return {**body, "input" if dialect == "openai_responses" else "messages": turns}
+
+
+def in_one_spelling(body: dict[str, Any]) -> dict[str, Any]:
+    """A body of Gemini's with its names in camelCase, without the model, which the path names; who does not say so is the user.
+
+    Results of tools that follow each other are one turn, as the API wants it.
+    """
+    form = json.loads(spelt(json.dumps(body).encode()))
+    turns: list[Any] = []
+    for turn in form["contents"]:
+        role = turn.get("role", "user").replace("function", "user")
+        is_result = all("functionResponse" in part for part in turn["parts"])
+        if is_result and turns and all("functionResponse" in part for part in turns[-1]["parts"]):
+            turns[-1] = {"role": role, "parts": turns[-1]["parts"] + turn["parts"]}
+        else:
+            turns.append({"role": role, "parts": turn["parts"]})
+    return {name: value for name, value in form.items() if name != "model"} | {"contents": turns}
 
 
 def merged(turns: list[Any]) -> list[Any]:
@@ -375,7 +428,7 @@ def through(came: dict[str, Any], dialect: str) -> str:
     """Send a body through both halves, and say what became of it."""
     pair = PAIRS[dialect]
     try:
-        request = pair.server.request(json.dumps(came).encode())
+        request = pair.reads(json.dumps(came).encode())
     except InvalidRequestError as error:
         return "excused" if any(reason in error.message for reason in REFUSED[dialect]) else error.message
     limit = "max_completion_tokens" if "max_completion_tokens" in came else "max_tokens"
@@ -391,6 +444,7 @@ BODIES: dict[str, dict[str, Any]] = {
     "openai_responses": {"model": "m", "input": "Hi"},
     "anthropic": {"model": "m", "max_tokens": 1, "messages": [{"role": "user", "content": "Hi"}]},
     "ollama": {"model": "m", "messages": [{"role": "user", "content": "Hi"}]},
+    "gemini": {"contents": [{"role": "user", "parts": [{"text": "Hi"}]}]},
 }
 
 WRONG: list[tuple[str, dict[str, Any], str]] = [
@@ -448,7 +502,36 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
     ("ollama", {"messages": [{"role": "nobody", "content": "x"}]}, "messages[0].role: unknown role 'nobody'"),
     ("ollama", {"messages": [{"role": "user", "content": "x", "images": ["?"]}]}, "messages[0].images: "),
     ("ollama", {"options": []}, "options: Expected `object`, got `array`"),
-    *((dialect, {"model": None}, "model: this field is required") for dialect in BODIES),
+    *((dialect, {"model": None}, "model: this field is required") for dialect in BODIES if dialect != "gemini"),
+    ("gemini", {"contents": []}, "contents: contents is not specified"),
+    ("gemini", {"contents": ["Hi"]}, "contents[0]: Expected `object`, got `str`"),
+    ("gemini", {"contents": [{"role": "user"}]}, "contents[0].parts: must include at least one part"),
+    ("gemini", {"contents": [{"role": "system", "parts": [{"text": "x"}]}]}, "contents[0].role: unknown role 'system'"),
+    ("gemini", {"contents": [{"parts": [{"text": "x"}], "name": "n"}]}, "contents[0].name: unknown name"),
+    ("gemini", {"contents": [{"parts": [{"text": 3}]}]}, "contents[0].parts[0].text: Expected `str`, got `int`"),
+    (
+        "gemini",
+        {"contents": [{"parts": [{"inline_data": {"mime_type": "image/png", "data": "?"}}]}]},
+        "contents[0].parts[0].inlineData.data: ",
+    ),
+    (
+        "gemini",
+        {"contents": [{"parts": [{"functionResponse": {"response": {}}}]}]},
+        "contents[0].parts[0].functionResponse.name: this field is required",
+    ),
+    ("gemini", {"systemInstruction": "Be brief."}, "systemInstruction: Expected `object`, got `str`"),
+    ("gemini", {"tools": {}}, "tools: Expected `array`, got `object`"),
+    (
+        "gemini",
+        {"tools": [{"functionDeclarations": [{"description": "x"}]}]},
+        "tools[0].functionDeclarations[0].name: this field is required",
+    ),
+    ("gemini", {"generationConfig": []}, "generationConfig: Expected `object`, got `array`"),
+    (
+        "gemini",
+        {"generation_config": {"max_output_tokens": -1}},
+        "generationConfig.maxOutputTokens: a number of tokens, 0 or more",
+    ),
 ]
 
 
@@ -457,7 +540,7 @@ def test_a_wrong_field_is_named(dialect: str, change: dict[str, Any], message: s
     """A request that is not what the format says is refused with the place and the reason."""
     body = json.dumps(BODIES[dialect] | change).encode()
     with pytest.raises(InvalidRequestError) as caught:
-        PAIRS[dialect].server.request(body)
+        PAIRS[dialect].reads(body)
     assert caught.value.message.startswith(message)
 
 
@@ -474,7 +557,7 @@ def test_ollamas_words_for_no_limit_are_no_limit(count: int) -> None:
 def test_a_body_that_is_no_object_is_refused(dialect: str, body: bytes) -> None:
     """Bytes that are no JSON object are a wrong request, not a failure of ours."""
     with pytest.raises(InvalidRequestError):
-        PAIRS[dialect].server.request(body)
+        PAIRS[dialect].reads(body)
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
@@ -485,9 +568,11 @@ def test_no_request_breaks_the_server_half(dialect: str, random: st.DataObject) 
     keys = st.sampled_from(
         [*BODIES[dialect], "tools", "tool_choice", "stop", "metadata", "stream", "system", "options", "think"]
     )
+    if dialect == "gemini":
+        keys |= st.sampled_from(["systemInstruction", "toolConfig", "generationConfig", "generation_config"])
     body = BODIES[dialect] | random.draw(st.dictionaries(keys, json_values | st.lists(objects, max_size=2), max_size=3))
     try:
-        request = PAIRS[dialect].server.request(json.dumps(body).encode())
+        request = PAIRS[dialect].reads(json.dumps(body).encode())
     except InvalidRequestError:
         return
     assert isinstance(request, Request)
@@ -497,4 +582,5 @@ def test_pairs_agree_on_their_names() -> None:
     """Both halves of a dialect have its name, and the client half sends to where the server half listens."""
     for name, pair in PAIRS.items():
         assert pair.client.name == pair.server.name == name
-        assert pair.client.encode(Request(prompt="", messages=(), model="m"), pair.flags).path == pair.server.path
+        path = pair.client.encode(Request(prompt="", messages=(), model="m"), pair.flags).path
+        assert path == pair.server.path.format(model="m")

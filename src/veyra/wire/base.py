@@ -192,7 +192,11 @@ class ServerDialect(ABC):
 
     name: ClassVar[str]
     path: ClassVar[str]
-    """Where requests are sent: what comes after the base URL that the provider's SDK is given."""
+    """Where requests are sent: what comes after the base URL that the provider's SDK is given; `{model}` stands for the model's name."""
+
+    def at(self, target: str) -> ServerDialect:  # noqa: ARG002  (in most formats the body says it all)
+        """Return the half for requests that are sent to `target`, path and query, where that says something of them."""
+        return self
 
     @abstractmethod
     def request(self, body: bytes) -> Request:

@@ -19,7 +19,8 @@ What is peculiar to it (wire facts, 5):
 8. `strict` cannot be said of one tool: where a tool has it, the mode `VALIDATED` holds all calls to their schemas.
 9. The results of a turn's tools are one turn. A result that is not a JSON object goes under `result`, or, where the
    tool failed, under `error`.
-10. `extra`'s own `generationConfig` is merged with what the options say; all else in `extra` replaces it.
+10. `extra`'s own `generationConfig` is merged with what the options say, and a `responseSchema` in it goes in the place of
+    their schema, as the API takes one of the two; all else in `extra` replaces what they say.
 """
 
 from __future__ import annotations
@@ -190,7 +191,10 @@ class _Contents:
         return {"functionCall": told, "thoughtSignature": UNSEALED} if is_first else {"functionCall": told}
 
     def _user(self, message: Message) -> list[Any]:
-        """Return what a user or a tool says, results first."""
+        """Return what a user or a tool says: parts that came from here as they came, or else results first."""
+        native = [self._opaque(part) for part in message.native if part.dialect == NAME]
+        if native:
+            return native
         results = [self._result(part) for part in message.parts if isinstance(part, ToolResult)]
         others = [self._part(p) for p in message.parts if not isinstance(p, ToolResult) and p != _NOTHING]
         if message.role == "tool" and others:
@@ -287,7 +291,10 @@ def _configuration(request: Request, flags: Flags) -> dict[str, Any]:
         "responseMimeType": None if request.output is None else "application/json",
         "responseJsonSchema": None if request.output is None else json_schema(request.output),
     }
-    return payload.given(options) | dict(payload.within(request, "generationConfig", flags))
+    own = payload.within(request, "generationConfig", flags)
+    if own.get("responseSchema") is not None:
+        options["responseJsonSchema"] = None
+    return payload.given(options) | dict(own)
 
 
 def _thinking(request: Request, flags: Flags) -> dict[str, Any] | None:

@@ -20,7 +20,7 @@ NAME = "gemini"
 ABOUT = "gemini.candidate"
 """The dialect of the block that keeps what is said about a candidate, besides its content."""
 
-_FINISH: Mapping[str, FinishReason] = {
+FINISH: Mapping[str, FinishReason] = {
     "STOP": "stop",
     "MAX_TOKENS": "length",
     "SAFETY": "content_filter",
@@ -39,7 +39,7 @@ _FINISH: Mapping[str, FinishReason] = {
     "3": "content_filter",
     "4": "content_filter",
 }
-_MALFORMED = "MALFORMED_"
+MALFORMED = "MALFORMED_"
 """How the finish reasons begin that say that the model wrote what cannot be read."""
 
 _CONTENT_FIELDS = frozenset({"content", "finishReason", "finishMessage", "index", "tokenCount"})
@@ -221,7 +221,7 @@ class _Answer:
             MalformedResponseError: the provider could not read what the model wrote.
         """
         word = self.finish_reason or ""
-        if word.startswith(_MALFORMED):
+        if word.startswith(MALFORMED):
             raise self._origin.error(
                 MalformedResponseError,
                 self._message or "the model wrote what cannot be read",
@@ -230,7 +230,7 @@ class _Answer:
             )
         self._close(out, cut=True)
         calls = self._calls.finished()
-        reason = "content_filter" if self._blocked else _FINISH.get(word, "other")
+        reason = "content_filter" if self._blocked else FINISH.get(word, "other")
         if self._message and reason not in {"stop", "length"}:
             out.append(ModelWarning("refusal" if reason == "content_filter" else "finish", self._message))
         return Finish(

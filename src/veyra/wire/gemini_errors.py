@@ -34,7 +34,7 @@ _BY_REASON: Mapping[str, type[ProviderError]] = {
 }
 """Reasons (google.rpc.ErrorInfo) that say more than a status: a wrong key is a 400 here."""
 
-_BY_STATUS: Mapping[str, tuple[type[ProviderError], int]] = {
+STATUSES: Mapping[str, tuple[type[ProviderError], int]] = {
     "INVALID_ARGUMENT": (InvalidRequestError, 400),
     "FAILED_PRECONDITION": (InvalidRequestError, 400),
     "OUT_OF_RANGE": (InvalidRequestError, 400),
@@ -65,7 +65,7 @@ def reported(origin: Origin, body: bytes, *, partial: str = "") -> ProviderError
     fields = inner if isinstance(inner, dict) else outer
     details = list(_details(fields))
     word, reason = as_word(fields.get("status")), _reason(details)
-    kind, usual = _BY_STATUS.get(word or "", (None, None))
+    kind, usual = STATUSES.get(word or "", (None, None))
     status = origin.head.status
     if status < 300:
         status = usual or as_status(fields.get("code")) or status

@@ -40,7 +40,7 @@ from veyra.wire.calls import as_object
 from veyra.wire.failures import by_status
 from veyra.wire.ollama_answer import ABOUT, FINISH, NAME
 from veyra.wire.payload import given
-from veyra.wire.serving import JSON_TYPE, Piece, Words, Writer, reason, untold, waiting, words
+from veyra.wire.serving import JSON_TYPE, Piece, Words, Writer, in_one_line, reason, untold, waiting, words
 
 _REASONS: Mapping[FinishReason, str] = {"stop": "stop", "length": "length", "tool_calls": "stop"}
 _TOLD = frozenset({"role", "content", "thinking", "tool_calls"})
@@ -85,7 +85,7 @@ class _Reply(Writer):
         moment = datetime.fromtimestamp(self._stamp.created + self.elapsed, UTC)
         created = f"{moment:%Y-%m-%dT%H:%M:%S.%f}Z"
         fields = {"model": self._stamp.model, "created_at": created, **self._turn(message)}
-        return msgspec.json.encode(fields | rest)
+        return in_one_line(fields | rest)
 
     def _turn(self, message: Mapping[str, Any]) -> dict[str, Any]:
         """Return the field that holds a message."""

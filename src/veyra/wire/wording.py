@@ -3,7 +3,7 @@
 1. What is said is what the server half says of an error. Whether and when to try again is left out: a fault says that itself,
    or nobody does.
 2. A sign of life is what servers of the format send: an event `ping` (Anthropic), a comment (OpenAI and what follows it), a
-   line whose text is empty (Ollama), and a space before a body that is not streamed.
+   line or an event whose text is empty (Ollama, Gemini), and a space where a body is one JSON document.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from veyra.errors import ProviderError
 from veyra.transport.playing import Answer
 from veyra.types import TextDelta
 from veyra.wire.base import Encoder, ServerDialect
+from veyra.wire.serving import JSON_TYPE
 
 _AGAIN = frozenset({"retry-after", "retry-after-ms", "x-should-retry"})
 _PINGS: Mapping[str, bytes] = {
@@ -44,7 +45,7 @@ class Wording:
     @property
     def ping(self) -> bytes:
         """A sign of life."""
-        if self._encoder is None or not self._streamed:
+        if self._encoder is None or not self._streamed or _is_document(self._encoder):
             return b" "
         return _PINGS.get(self._server.name) or self._encoder.write(TextDelta(""))
 
@@ -59,3 +60,8 @@ class Wording:
         if self._encoder is None:
             return self._server.failure(error, self._request_id).body
         return self._encoder.failure(error)
+
+
+def _is_document(encoder: Encoder) -> bool:
+    """Say whether an answer is one JSON document, in pieces or not."""
+    return encoder.head().headers["content-type"].startswith(JSON_TYPE)
