@@ -26,6 +26,7 @@ OURS: dict[str, Subject] = {
     "openai chat": Subject(make=partial(make_backend, "openai", api="chat"), speaks="openai_chat"),
     "openai responses": Subject(make=partial(make_backend, "openai", api="responses"), speaks="openai_responses"),
     "anthropic": Subject(make=partial(make_backend, "anthropic"), speaks="anthropic"),
+    "gemini": Subject(make=partial(make_backend, "gemini"), speaks="gemini"),
     "ollama": Subject(make=partial(make_backend, "ollama"), speaks="ollama"),
     "groq": Subject(make=partial(make_backend, "groq"), speaks="openai_chat"),
 }
@@ -187,8 +188,8 @@ def test_what_cannot_be_made_fails_every_check() -> None:
 
 def test_an_unknown_format_is_refused() -> None:
     """The error lists the formats."""
-    with pytest.raises(InvalidRequestError, match="openai_chat, openai_responses, anthropic, ollama"):
-        Subject(make=MockBackend, speaks="gemini")  # type: ignore[arg-type]
+    with pytest.raises(InvalidRequestError, match="openai_chat, openai_responses, anthropic, gemini, ollama"):
+        Subject(make=MockBackend, speaks="bedrock")  # type: ignore[arg-type]
 
 
 def test_the_badge_says_how_many() -> None:

@@ -353,13 +353,13 @@ def test_a_mock_of_the_tests_own(veyra_mock):
 
 @pytest.mark.veyra(replies="Hello", faults="rate-limit@after=1; ok")
 def test_server(veyra_server, veyra_log):
-    for name in ("openai", "anthropic", "ollama"):
+    for name in ("openai", "anthropic", "ollama", "gemini"):
         if name == "openai":
             with pytest.raises(RateLimitError):
                 asyncio.run(ask(name))
         assert asyncio.run(ask(name)).content == "Hello"
-    assert [seen.status for seen in veyra_server.journal] == [429, 200, 200, 200]
-    assert rows(veyra_log) == [("openai", "error"), ("openai", "ok"), ("anthropic", "ok"), ("ollama", "ok")]
+    assert [seen.status for seen in veyra_server.journal] == [429, 200, 200, 200, 200]
+    assert rows(veyra_log) == [("openai", "error"), ("openai", "ok"), ("anthropic", "ok"), ("ollama", "ok"), ("gemini", "ok")]
 
 @pytest.mark.veyra(replies="Hello")
 def test_sdk(veyra_server, veyra_mock):

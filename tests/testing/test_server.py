@@ -40,12 +40,14 @@ from veyra.wire.wording import Wording
 
 KEY = "sk-canary-0123456789"
 CHAT, RESPONSES, MESSAGES, OLLAMA = "/v1/chat/completions", "/v1/responses", "/v1/messages", "/api/chat"
+GEMINI = "/v1beta/models/m:generateContent"
 HELLO = [{"role": "user", "content": "Hi ☀"}]
 BODIES: dict[str, dict[str, Any]] = {
     CHAT: {"messages": HELLO},
     RESPONSES: {"input": "Hi ☀"},
     MESSAGES: {"messages": HELLO, "max_tokens": 9},
     OLLAMA: {"messages": HELLO},
+    GEMINI: {"contents": [{"role": "user", "parts": [{"text": "Hi ☀"}]}]},
 }
 """A request of each format, without its model and `stream`."""
 
@@ -58,6 +60,11 @@ async def no_time(seconds: float) -> None:
 def asked(path: str, *, stream: bool, **fields: object) -> bytes:
     """Return the body of a request."""
     return json.dumps({"model": "m", "stream": stream, **BODIES[path], **fields}).encode()
+
+
+def place(path: str, *, stream: bool) -> str:
+    """Return where a request goes: to stream is said in Gemini's paths."""
+    return "/v1beta/models/m:streamGenerateContent?alt=sse" if stream and path == GEMINI else path
 
 
 async def exchange(server: FaultServer, path: str, body: bytes, **headers: str) -> bytes:
@@ -85,7 +92,7 @@ async def test_a_backend_answers_in_every_format(path: str, stream: bool) -> Non
     """The words of the backend come back in each format, and it was asked what the request says."""
     backend = MockBackend("Hello ☀")
     async with FaultServer(backend) as server:
-        answer = await exchange(server, path, asked(path, stream=stream))
+        answer = await exchange(server, place(path, stream=stream), asked(path, stream=stream))
     assert answer.startswith(b"HTTP/1.1 200 OK")
     assert "☀".encode() in answer
     (request,) = backend.calls
@@ -98,11 +105,11 @@ async def test_an_error_of_the_backend_is_an_answer(path: str, stream: bool) -> 
     """What a backend raises before its first event is told with its status; after it, inside the answer."""
     error = RateLimitError("too fast", retry_after=2.0)
     async with FaultServer(Scripted([error])) as server:
-        answer = await exchange(server, path, asked(path, stream=stream))
+        answer = await exchange(server, place(path, stream=stream), asked(path, stream=stream))
     assert answer.startswith(b"HTTP/1.1 429 Too Many Requests")
     assert b"retry-after: 2\r\n" in answer
     async with FaultServer(Scripted([TextDelta("So far"), QuotaError("no credit")])) as server:
-        answer = await exchange(server, path, asked(path, stream=stream))
+        answer = await exchange(server, place(path, stream=stream), asked(path, stream=stream))
     assert answer.startswith(b"HTTP/1.1 200 OK" if stream else b"HTTP/1.1 4")
     assert (b"So far" in answer) is stream
     assert b"no credit" in answer
@@ -191,6 +198,50 @@ def test_a_backend_and_a_tape_are_too_many() -> None:
     """There is one place where answers come from."""
     with pytest.raises(InvalidRequestError, match="not from both"):
         FaultServer(MockBackend(), tape=ScriptedTransport([]))
+
+
+@pytest.mark.parametrize(
+    ("target", "begins"),
+    [
+        ("/v1/models/m:generateContent", b"{"),
+        ("/v1alpha/models/m:streamGenerateContent?alt=sse", b"data: {"),
+        ("/v1beta/models/m:streamGenerateContent", b"[{"),
+        ("/v1beta/models/m:streamGenerateContent?alt=json", b"[{"),
+    ],
+)
+async def test_gemini_answers_as_its_path_says(target: str, begins: bytes) -> None:
+    """In every version of the API: whole, as server-sent events, or as an array; without a body's model, by the path's."""
+    backend = MockBackend("Hello ☀")
+    async with FaultServer(backend) as server:
+        transport = HttpTransport()
+        head, body = await ask(transport, post(server.url + target, json.dumps(BODIES[GEMINI]).encode()))
+        await transport.aclose()
+    assert (head.status, body.startswith(begins)) == (200, True)
+    assert "☀".encode() in body
+    assert backend.last.model == "m"
+
+
+async def test_a_key_in_a_query_is_taken_and_not_kept() -> None:
+    """`?key=`, as some of Gemini's clients send it, is answered; the journal has it nowhere, and neither gets a tape."""
+    sun = "AIza%20canary%2F0123"
+    target = f"/v1/models/m:streamGenerateContent?key={sun}&alt=sse"
+    body = json.dumps({**BODIES[GEMINI], "x_key": "AIza canary/0123"}).encode()
+    async with FaultServer() as server:
+        assert b"200 OK" in await exchange(server, target, body, x_note=sun)
+        assert b"200 OK" in await exchange(server, "/v1beta/models/m:generateContent?key=k", body)
+        first, second = server.journal
+    assert first.path == "/v1/models/m:streamGenerateContent?key=***&alt=sse"
+    assert second.path == "/v1beta/models/m:generateContent?key=***"
+    assert b"canary" not in first.body
+    assert "canary" not in repr(first)
+    tape = ScriptedTransport([Answer(headers={"content-type": "application/json"}, chunks=[b"{}"])] * 2)
+    async with FaultServer(tape=tape) as server:
+        await exchange(server, target, body)
+        await exchange(server, GEMINI + "?key=k", body)
+    assert [request.url for request in tape.sent] == [
+        "http://tape/v1/models/m:streamGenerateContent?alt=sse",
+        f"http://tape{GEMINI}",
+    ]
 
 
 async def test_a_caller_that_leaves_ends_the_answer() -> None:
@@ -337,7 +388,7 @@ PLAYED = [
 """Faults of every kind."""
 FOR_EVER = {"stall", "no-connection", "ping-only", "endless"}
 
-WRITTEN = "72a0ad32daa2a35b1d2ea89003218f6259ef10ed4b424999b933956c4ed886cf"
+WRITTEN = "f55c51bd4855bf7b3fd964d8921db0e8780291ad03253448d243077d49b55639"
 """SHA-256 over all bytes that the server sends for these, in every format, streamed and not."""
 
 
@@ -349,7 +400,9 @@ async def test_the_same_seed_gives_the_same_bytes() -> None:
         for path in BODIES:
             for stream in (False, True):
                 for fault in ["ok", *(fault for fault in PLAYED if fault not in FOR_EVER)]:
-                    sent = await exchange(server, path, asked(path, stream=stream), x_veyra_fault=fault)
+                    sent = await exchange(
+                        server, place(path, stream=stream), asked(path, stream=stream), x_veyra_fault=fault
+                    )
                     digest.update(sent)
     assert digest.hexdigest() == WRITTEN
 
@@ -368,7 +421,9 @@ async def test_a_fault_of_the_mocks_script_is_played_on_the_wire(path: str, stre
     came: list[list[bytes]] = []
     for backend, script in ((own, "\n".join(ending)), (replies, ""), (steps, "")):
         async with FaultServer(backend, faults=script, now=lambda: 1_700_000_000.0, sleep=no_time) as server:
-            came.append([await exchange(server, path, asked(path, stream=stream)) for _ in ending])
+            came.append(
+                [await exchange(server, place(path, stream=stream), asked(path, stream=stream)) for _ in ending]
+            )
             assert [seen.fault for seen in server.journal] == ending
             assert {seen.ended for seen in server.journal} == {"answered", "broken"}
     assert dict(zip(ending, came[1], strict=True)) == dict(zip(ending, came[0], strict=True))
@@ -398,6 +453,7 @@ APIS: dict[str, tuple[str, dict[str, Any]]] = {
     "openai_responses": ("openai", {"api": "responses"}),
     "anthropic": ("anthropic", {}),
     "ollama": ("ollama", {}),
+    "gemini": ("gemini", {}),
 }
 """The backend of each dialect."""
 

@@ -14,6 +14,7 @@ import anthropic
 import ollama
 import openai
 import pytest
+from google import genai
 
 from veyra.models.base import BaseModelBackend
 from veyra.models.mock import MockBackend
@@ -87,10 +88,64 @@ def test_ollama_reads_vectors_and_models() -> None:
         assert client.ps().models == []
 
 
+@pytest.mark.parametrize("version", ["v1beta", "v1"])
+def test_google_reads_vectors_counts_and_models(version: str) -> None:
+    """Google's SDK gets vectors, counts and models of Gemini's form, in either version of the API."""
+    with FaultServer(Rich()) as server:
+        client = genai.Client(api_key="k", http_options={"base_url": server.url, "api_version": version})
+        with client:
+            found = client.models.embed_content(model="m", contents=["a", "b"], config={"output_dimensionality": 5})
+            assert [len(item.values or ()) for item in found.embeddings or ()] == [5, 5]
+            assert client.models.count_tokens(model="m", contents="one two three").total_tokens == 3
+            (info,) = client.models.list()
+            assert (info.name, info.display_name, info.input_token_limit) == ("models/rich", "The rich one", 1000)
+            assert info.supported_actions == ["generateContent", "countTokens"]
+            assert client.models.get(model="other").name == "models/other"
+
+
+def test_gemini_counts_whole_requests_and_embeds_one_content() -> None:
+    """What Google's SDK does not send: a whole request to be counted, a single content, sizes that differ, nothing."""
+    turns = [{"parts": [{"text": "c d"}]}]
+    request = {"model": "models/m", "systemInstruction": {"parts": [{"text": "a b"}]}, "contents": turns}
+    whole = {"generate_content_request": request}
+    with FaultServer() as server:
+
+        def asked(method: str, body: Any) -> Any:
+            return json.loads(get(f"{server.url}/v1beta/models/m:{method}", json.dumps(body).encode())[2])
+
+        assert asked("countTokens", whole) == {"totalTokens": 4}
+        one = {"content": {"parts": [{"text": "a"}]}, "output_dimensionality": 3}
+        assert len(asked("embedContent", one)["embedding"]["values"]) == 3
+        assert asked("embedContent", one)["usageMetadata"] == {"promptTokenCount": 1}
+        two = asked("batchEmbedContents", {"requests": [one, one | {"output_dimensionality": 4}]})
+        assert two["error"]["message"] == "requests: here, all of a batch have the same outputDimensionality"
+        assert asked("batchEmbedContents", {})["error"]["message"] == "requests: at least one is required"
+
+
+def test_a_list_of_models_is_whose_client_asks() -> None:
+    """`/v1/models` is Gemini's where the key comes as Gemini's clients send it, be it in the query, and OpenAI's else."""
+    rows: list[tuple[str, dict[str, str], str]] = [
+        ("/v1/models", {"x_goog_api_key": "k"}, "models"),
+        ("/v1/models?key=k", {}, "models"),
+        ("/v1/models", {"authorization": "Bearer k"}, "data"),
+        ("/v1/models", {"anthropic_version": "2023-06-01"}, "data"),
+        ("/v1beta/models?pageSize=9", {"authorization": "Bearer k"}, "models"),
+    ]
+    with FaultServer(Rich()) as server:
+        for target, headers, name in rows:
+            assert name in json.loads(get(server.url + target, None, **headers)[2])
+        assert json.loads(get(f"{server.url}/v1/models/ft:gpt:generateContent")[2])["error"]["code"] == 405
+
+
 async def test_our_own_backends_read_them() -> None:
     """Vectors, lists, counts and health of our backends work against the server as against the providers."""
     async with FaultServer(Rich()) as server:
-        for name, url in (("openai", server.openai_url), ("anthropic", server.url), ("ollama", server.url)):
+        for name, url in (
+            ("openai", server.openai_url),
+            ("anthropic", server.url),
+            ("gemini", server.url),
+            ("ollama", server.url),
+        ):
             async with get_backend(name, model="m", base_url=url, api_key="k", audit="memory") as backend:
                 assert [info.id for info in await backend.models()] == ["rich"]
                 assert await backend.health_check()
@@ -130,6 +185,11 @@ WRONG: dict[str, tuple[str, bytes | None, dict[str, str], int, str]] = {
     "Anthropic, path below": ("/v1/messages/nope", b"{}", {}, 404, "Not found"),
     "Anthropic, JSON": ("/v1/messages", b"nope", {}, 400, "the body: "),
     "Anthropic, field": ("/v1/messages", b'{"model":"m","messages":[]}', {}, 400, "max_tokens: "),
+    "Gemini, path": ("/v1beta/nope", b"{}", {}, 404, "Not found (POST /v1beta/nope)"),
+    "Gemini, path below": ("/v1beta/models/m:nope", b"{}", {}, 404, "Not found (POST /v1beta/models/m:nope)"),
+    "Gemini, method": ("/v1beta/models/m:countTokens", None, {}, 405, "Method not allowed (GET"),
+    "Gemini, JSON": ("/v1beta/models/m:generateContent", b"nope", {}, 400, "the body: "),
+    "Gemini, field": ("/v1beta/models/m:embedContent", b"{}", {}, 400, "content: this field is required"),
     "Ollama, JSON": ("/api/chat", b"{", {}, 400, "the body: "),
     "Ollama, model": ("/api/show", b"{}", {}, 400, "model: this field is required"),
 }

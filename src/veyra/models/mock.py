@@ -317,6 +317,9 @@ def _demanded(request: Request) -> Tool | None:
 def _wants_json(extra: Mapping[str, Any]) -> bool:
     """Tell whether JSON without a schema is asked for, in the words of whichever format: ours have none for it."""
     texts = extra.get("text")
+    generation = extra.get("generationConfig")
+    if isinstance(generation, Mapping) and generation.get("responseMimeType") == "application/json":
+        return True
     forms = (extra.get("response_format"), texts.get("format") if isinstance(texts, Mapping) else None)
     return extra.get("format") == "json" or {"type": "json_object"} in forms
 

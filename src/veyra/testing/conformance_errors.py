@@ -106,7 +106,7 @@ async def a_quota_is_no_rate_limit(stage: Stage) -> None:
     expect(type(error) is QuotaError and not error.retryable, f"it came as {type(error).__name__}: {error}")
 
 
-@errors.check_of("openai_chat", "openai_responses", "anthropic")
+@errors.check_of("openai_chat", "openai_responses", "anthropic", "gemini")
 async def a_spend_limit_is_no_rate_limit(stage: Stage) -> None:
     """A limit of spending is `QuotaError`."""
     error = await failed(stage, "spend-limit")

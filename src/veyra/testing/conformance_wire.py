@@ -282,7 +282,7 @@ async def says_that_it_hit_the_limit(stage: Stage) -> None:
     expect(reason == "length", f"finish_reason is {reason!r}")
 
 
-@answers.check_of("openai_chat", "openai_responses", "anthropic")
+@answers.check_of("openai_chat", "openai_responses", "anthropic", "gemini")
 async def says_that_it_was_withheld(stage: Stage) -> None:
     """An answer that the provider withheld has `content_filter`."""
     reason = (await _whole(stage, MockReply("Sun", finish_reason="content_filter"))).finish_reason
@@ -354,7 +354,7 @@ def _expect_usage(answer: ModelResponse) -> None:
     expect(counts == (11, 7), f"stated were 11 and 7 tokens, the counts are {counts[0]} and {counts[1]}")
 
 
-@usage.check_of("openai_chat", "openai_responses", "anthropic")
+@usage.check_of("openai_chat", "openai_responses", "anthropic", "gemini")
 async def counts_cached_tokens_once(stage: Stage) -> None:
     """Tokens from a cache are told, and are part of the total."""
     stated = Usage(input_total=11, input_uncached=4, cache_read=7, output_total=7)
@@ -362,7 +362,7 @@ async def counts_cached_tokens_once(stage: Stage) -> None:
     expect((found.input_total, found.cache_read) == (11, 7), f"usage is {found}")
 
 
-@usage.check_of("openai_chat", "ollama")
+@usage.check_of("openai_chat", "gemini", "ollama")
 async def unknown_is_not_zero(stage: Stage) -> None:
     """Where the provider states no usage, it is None, and not 0."""
     found = (await _whole(stage, MockReply("Sunny.", usage=Usage()))).usage

@@ -223,7 +223,7 @@ def veyra_mock(
 def veyra_server(
     request: pytest.FixtureRequest, _veyra_answers: MockBackend, veyra_log: AuditLog, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[FaultServer]:
-    """A fault server on loopback, to which `openai`, `anthropic`, `ollama` and the vendors' own clients are led.
+    """A fault server on loopback, to which `openai`, `anthropic`, `gemini`, `ollama` and the vendors' own clients are led.
 
     `replies`, `script`, `seed` and `faults` are the marker's. The environment names the server and a key that is none.
     """
@@ -234,9 +234,11 @@ def veyra_server(
         for variable, value in {
             "OPENAI_BASE_URL": server.openai_url,
             "ANTHROPIC_BASE_URL": server.url,
+            "GOOGLE_GEMINI_BASE_URL": server.url,
             "OLLAMA_HOST": server.url,
             "OPENAI_API_KEY": _NO_KEY,
             "ANTHROPIC_API_KEY": _NO_KEY,
+            "GEMINI_API_KEY": _NO_KEY,
             "no_proxy": "127.0.0.1,localhost",
         }.items():
             monkeypatch.setenv(variable, value)

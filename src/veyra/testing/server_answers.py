@@ -23,6 +23,7 @@ from veyra.models.gate import Attempt, Gate
 from veyra.models.mock import MockBackend
 from veyra.testing import server_lists
 from veyra.testing.server_http import Received, Reply
+from veyra.testing.server_journal import keyless
 from veyra.testing.server_vendors import OLLAMA, Asks, Route
 from veyra.transport.base import Head, Outgoing, Transport
 from veyra.transport.faults import Fault
@@ -165,7 +166,7 @@ class TapeSources(Sources):
         """Return what the tape has for the request; see `Sources.source`."""
         outgoing = Outgoing(
             method=received.method,
-            url=f"http://tape{received.target}",
+            url=f"http://tape{keyless(received.target)}",
             headers={"content-type": received.headers.get("content-type", "application/json")},
             body=received.body,
         )

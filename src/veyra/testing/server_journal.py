@@ -1,6 +1,7 @@
 """What the fault server saw: one entry for each request, without keys.
 
-1. A value of a header that carries a key is masked, and so is the key wherever else it turns up: path, headers, body.
+1. A value of a header that carries a key is masked, and that of a query (`?key=`), and so is the key wherever else it turns
+   up: path, headers, body.
 2. An entry is there, with the status, before the first byte of its answer is sent, and how the answer ended before the last.
 3. The journal is bounded: the last `ENTRIES` are kept, fewer where their bodies are more than `KEPT` bytes together, and of each
    body the first `BODY_KEPT`.
@@ -14,6 +15,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
+from urllib.parse import unquote_plus
 
 from veyra.audit.redact import redact_bytes, redact_text
 from veyra.testing.server_http import Received
@@ -25,6 +27,7 @@ KEPT = 256 * 1024 * 1024
 MASK = "***"
 
 _SECRET = re.compile(r"authorization|cookie|(^|-)(api-?)?key$|token$|secret").search
+_QUERY = re.compile(r"([?&](?:key|access_token)=)([^&]*)")
 _SCHEME = re.compile(r"((?:Bearer|Basic|Token) +)?(.*)", re.DOTALL).fullmatch
 
 Ended: TypeAlias = Literal["answered", "broken", "left"]
@@ -108,11 +111,11 @@ class Journal:
     def open(self, received: Received, fault: str | None) -> Seen:
         """Note a request, and return its entry."""
         self._count += 1
-        secrets = _secrets(received.headers)
+        secrets = _secrets(received)
         seen = Seen(
             number=self._count,
             method=received.method,
-            path=redact_text(received.target, secrets),
+            path=redact_text(_QUERY.sub(rf"\1{MASK}", received.target), secrets),
             headers={name: _masked(name, value, secrets) for name, value in received.headers.items()},
             body=redact_bytes(received.body[:BODY_KEPT], secrets),
             fault=fault,
@@ -152,8 +155,17 @@ class Journal:
         return place if place >= 0 else None
 
 
-def _secrets(headers: Mapping[str, str]) -> tuple[Secret, ...]:
-    return tuple(Secret(_parts(value)[1]) for name, value in headers.items() if _SECRET(name))
+def keyless(target: str) -> str:
+    """Return a request's target without a key in its query."""
+    path, _, query = target.partition("?")
+    kept = [field for field in query.split("&") if field and not _QUERY.match(f"?{field}")]
+    return f"{path}?{'&'.join(kept)}" if kept else path
+
+
+def _secrets(received: Received) -> tuple[Secret, ...]:
+    carried = [_parts(value)[1] for name, value in received.headers.items() if _SECRET(name)]
+    queried = [form for _, value in _QUERY.findall(received.target) for form in (value, unquote_plus(value))]
+    return tuple(map(Secret, (*carried, *queried)))
 
 
 def _masked(name: str, value: str, secrets: tuple[Secret, ...]) -> str:

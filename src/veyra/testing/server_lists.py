@@ -19,11 +19,17 @@ from veyra.testing.server_vendors import MODEL_PATH, PLAIN, Asks, Route
 from veyra.transport.playing import Answer
 from veyra.types import EmbeddingResponse, EmbedOptions, Finish, ModelInfo, Request
 from veyra.wire.base import ServerDialect, Stamp
+from veyra.wire.gemini_names import Target, resource, target_of
+from veyra.wire.gemini_spelling import spelt
 from veyra.wire.intake import Fields, strings, wrong
 from veyra.wire.payload import given
 
 OLLAMA_VERSION = "0.33.0"
 _CAN = {"chat": "completion", "embeddings": "embedding", "tools": "tools", "reasoning": "thinking", "image": "vision"}
+_METHODS = {
+    "chat": ("generateContent", "countTokens"),
+    "embeddings": ("embedContent", "batchEmbedContents"),
+}
 _DETAILS = {
     "parent_model": "",
     "format": "",
@@ -66,7 +72,7 @@ async def _value(route: Route, received: Received, backend: Gate) -> object:
         case Asks.LOADED:
             return {"models": []}
         case Asks.VECTORS:
-            return await _vectors(vendor, Fields(received.body), backend)
+            return await _vectors(vendor, received, backend)
         case Asks.COUNT:
             return await _count(route, received.body, backend)
         case Asks.MODEL:
@@ -77,7 +83,7 @@ async def _value(route: Route, received: Received, backend: Gate) -> object:
 
 
 def _json(value: object, vendor: str, stamp: Stamp) -> Answer:
-    charset = "; charset=utf-8" if vendor == "ollama" else ""
+    charset = {"ollama": "; charset=utf-8", "gemini": "; charset=UTF-8"}.get(vendor, "")
     ids = {"openai": {"x-request-id": stamp.request_id}, "anthropic": {"request-id": stamp.request_id}}.get(vendor, {})
     return Answer(headers={"content-type": f"application/json{charset}", **ids}, chunks=[msgspec.json.encode(value)])
 
@@ -85,7 +91,11 @@ def _json(value: object, vendor: str, stamp: Stamp) -> Answer:
 # ----------------------------------------------------------------------------------------- vectors and counts
 
 
-async def _vectors(vendor: str, fields: Fields, backend: Gate) -> dict[str, Any]:
+async def _vectors(vendor: str, received: Received, backend: Gate) -> dict[str, Any]:
+    target = target_of(received.target) if vendor == "gemini" else None
+    if target is not None:
+        return await _vectors_of_contents(target, Fields(spelt(received.body)), backend)
+    fields = Fields(received.body)
     options: EmbedOptions = {"model": fields.need("model", str)}
     dimensions = fields.take("dimensions", int)
     if dimensions is not None:
@@ -115,6 +125,29 @@ def _listed_vectors(response: EmbeddingResponse, form: str) -> dict[str, Any]:
     }
 
 
+async def _vectors_of_contents(target: Target, fields: Fields, backend: Gate) -> dict[str, Any]:
+    """Answer Gemini's requests for vectors: of one content, or of a batch of requests."""
+    in_batch = target.method == "batchEmbedContents"
+    asked = fields.objects("requests") if in_batch else [fields]
+    sizes = {one.take("outputDimensionality", int) for one in asked}
+    if len(sizes) != 1:
+        problem = "here, all of a batch have the same outputDimensionality" if sizes else "at least one is required"
+        raise wrong(fields.place("requests"), problem)
+    texts = ["".join(part.need("text", str) for part in one.object("content").objects("parts")) for one in asked]
+    options: EmbedOptions = {"model": target.model}
+    (size,) = sizes
+    if size is not None:
+        options["dimensions"] = size
+    response = await backend.embed(texts, **options)
+    vectors = [{"values": vector} for vector in response.vectors]
+    total = response.usage.input_total
+    counted = {} if total is None else {"usageMetadata": {"promptTokenCount": total}}
+    return {
+        **({"embeddings": vectors} if target.method == "batchEmbedContents" else {"embedding": vectors[0]}),
+        **counted,
+    }
+
+
 def _packed(vector: Sequence[float]) -> str:
     return b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode()
 
@@ -122,6 +155,11 @@ def _packed(vector: Sequence[float]) -> str:
 async def _count(route: Route, body: bytes, backend: Gate) -> dict[str, Any]:
     if route.server is None:
         raise AssertionError
+    if route.vendor.name == "gemini":
+        asked = Fields(spelt(body))
+        within = asked.object("generateContentRequest") if asked.has("generateContentRequest") else asked
+        request = route.server.request(within.raw)
+        return {"totalTokens": (await backend.count_tokens(request.prompt, **given_options(request))).tokens}
     prompt = {"max_tokens": 1, **Fields(body).value()}  # required in a call for an answer, and no part of a prompt
     request = route.server.request(msgspec.json.encode(prompt))
     count = await backend.count_tokens(request.prompt, **given_options(request))
@@ -135,7 +173,9 @@ async def _count(route: Route, body: bytes, backend: Gate) -> dict[str, Any]:
 async def _one(vendor: str, received: Received, backend: Gate) -> dict[str, Any]:
     if vendor == "ollama":
         return _shown(await _model(Fields(received.body).need("model", str), backend))
-    return _LISTED[vendor](await _model(unquote(received.path.removeprefix(MODEL_PATH)), backend))
+    target = target_of(received.target) if vendor == "gemini" else None
+    name = unquote(received.path.removeprefix(MODEL_PATH)) if target is None else target.model
+    return _LISTED[vendor](await _model(name, backend))
 
 
 async def _model(name: str, backend: Gate) -> ModelInfo:
@@ -160,6 +200,14 @@ def _anthropic(info: ModelInfo) -> dict[str, Any]:
         "created_at": _moment(info.created),
         **limits,
     }
+
+
+def _gemini(info: ModelInfo) -> dict[str, Any]:
+    methods = [theirs for ours, names in _METHODS.items() if info.capabilities.get(ours) for theirs in names]
+    limits = {"inputTokenLimit": info.context_window, "outputTokenLimit": info.max_output}
+    more = given({**limits, "thinking": info.capabilities.get("reasoning")})
+    named = {"name": resource(info.id), "version": "001", "displayName": info.name or info.id}
+    return {**named, **more, "supportedGenerationMethods": methods}
 
 
 def _ollama(info: ModelInfo) -> dict[str, Any]:
@@ -189,9 +237,10 @@ def _anthropic_list(listed: list[dict[str, Any]]) -> dict[str, Any]:
     return {"data": listed, "has_more": False, "first_id": ids[0], "last_id": ids[-1]}
 
 
-_LISTED = {"openai": _openai, "anthropic": _anthropic, "ollama": _ollama}
+_LISTED = {"openai": _openai, "anthropic": _anthropic, "gemini": _gemini, "ollama": _ollama}
 _LISTS: Mapping[str, Callable[[list[dict[str, Any]]], dict[str, Any]]] = {
     "openai": lambda listed: {"object": "list", "data": listed},
     "anthropic": _anthropic_list,
+    "gemini": lambda listed: {"models": listed},
     "ollama": lambda listed: {"models": listed},
 }

@@ -1,8 +1,9 @@
 """Whose path is whose: the vendors that the fault server stands for, and what is asked at which path.
 
-1. OpenAI's SDK is given the server's URL with `/v1`, Anthropic's and Ollama's the URL itself; `/v1/models` belongs to whoever
-   sends `anthropic-version`, or else to OpenAI.
-2. What is wrong with a path or a method is told as the vendor tells it.
+1. OpenAI's SDK is given the server's URL with `/v1`, the others the URL itself. `/v1/models` belongs to who sends
+   `anthropic-version`, to Gemini where the key comes as its clients send it, or else to OpenAI.
+2. Gemini's paths name the model and what is asked of it, in version `v1beta`, `v1` or `v1alpha`.
+3. What is wrong with a path or a method is told as the vendor tells it.
 """
 
 from __future__ import annotations
@@ -10,12 +11,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import Enum, auto
+from urllib.parse import parse_qs
 
 from veyra.errors import InvalidRequestError, NotFoundError, VeyraError
 from veyra.testing.server_http import Received
 from veyra.transport.playing import Answer
 from veyra.wire.anthropic_server import AnthropicServer
 from veyra.wire.base import ServerDialect
+from veyra.wire.gemini_names import target_of
+from veyra.wire.gemini_server import GeminiServer
 from veyra.wire.ollama_generate import OllamaGenerateServer
 from veyra.wire.ollama_server import OllamaServer
 from veyra.wire.openai_chat_server import OpenAIChatServer
@@ -47,7 +51,7 @@ class Vendor:
     """A provider of models.
 
     Attributes:
-        name: `openai`, `anthropic` or `ollama`.
+        name: `openai`, `anthropic`, `gemini` or `ollama`.
         server: the server half that tells its errors.
     """
 
@@ -66,8 +70,8 @@ class Vendor:
             return Answer(status=status, headers={"content-type": PLAIN}, chunks=[text])
         asked = f"{received.method} {received.path[:200]}"
         if status == 405:
-            error: VeyraError = InvalidRequestError(f"Method not allowed ({asked})")
-        elif self.name == "anthropic":
+            error: VeyraError = InvalidRequestError(f"Method not allowed ({asked})", status=status)
+        elif self.name in {"anthropic", "gemini"}:
             error = NotFoundError(f"Not found ({asked})")
         else:
             error = InvalidRequestError(f"Invalid URL ({asked})")
@@ -76,6 +80,7 @@ class Vendor:
 
 OPENAI = Vendor(name="openai", server=OpenAIChatServer())
 ANTHROPIC = Vendor(name="anthropic", server=AnthropicServer())
+GEMINI = Vendor(name="gemini", server=GeminiServer())
 OLLAMA = Vendor(name="ollama", server=OllamaServer())
 
 
@@ -126,21 +131,53 @@ _ROUTES: Mapping[str, Route] = {
 MODEL_PATH = "/v1/models/"
 """Below this are the models, one by one; an id may hold slashes."""
 
+_GEMINI_ASKS: Mapping[str, Asks] = {
+    "generateContent": Asks.ANSWER,
+    "streamGenerateContent": Asks.ANSWER,
+    "countTokens": Asks.COUNT,
+    "embedContent": Asks.VECTORS,
+    "batchEmbedContents": Asks.VECTORS,
+    "": Asks.MODEL,
+}
+_GEMINI_LISTS = frozenset({"/v1beta/models", "/v1alpha/models", "/v1/models"})
+
 
 def vendor_of(received: Received) -> Vendor:
-    """Return whose a request is, by its path, or by the version that Anthropic's clients send."""
+    """Return whose a request is, by its path, or by the headers that only one vendor's clients send."""
     if received.path.startswith("/api/") or received.path == "/":
         return OLLAMA
     if received.path.startswith("/v1/messages") or "anthropic-version" in received.headers:
         return ANTHROPIC
-    return OPENAI
+    return GEMINI if _is_gemini(received) else OPENAI
+
+
+def _is_gemini(received: Received) -> bool:
+    if received.path.startswith(("/v1beta/", "/v1alpha/")):
+        return True
+    target = target_of(received.target)
+    is_asked = target is not None and bool(target.method)
+    return is_asked or "x-goog-api-key" in received.headers or "key" in parse_qs(received.target.partition("?")[2])
 
 
 def route_of(received: Received) -> Route | None:
     """Return what is asked at the request's path, or None where there is nothing."""
+    if vendor_of(received) is GEMINI:
+        return _gemini_route(received)
     route = _ROUTES.get(received.path)
     if route is None and received.path.startswith(MODEL_PATH) and len(received.path) > len(MODEL_PATH):
         route = Route(vendor=OPENAI, asks=Asks.MODEL, method="GET")
     if route is not None and route.asks in {Asks.MODELS, Asks.MODEL} and route.vendor is OPENAI:
         return replace(route, vendor=vendor_of(received))
     return route
+
+
+def _gemini_route(received: Received) -> Route | None:
+    if received.path in _GEMINI_LISTS:
+        return Route(vendor=GEMINI, asks=Asks.MODELS, method="GET")
+    target = target_of(received.target)
+    if target is None:
+        return None
+    server = GEMINI.server.at(received.target)
+    asks = _GEMINI_ASKS[target.method]
+    method = "GET" if asks is Asks.MODEL else "POST"
+    return Route(vendor=replace(GEMINI, server=server), asks=asks, method=method, server=server)

@@ -17,7 +17,7 @@ from veyra.models.mock_reply import Scripted
 from veyra.testing.server import FaultServer
 from veyra.types import Timeouts
 
-Speaks: TypeAlias = Literal["openai_chat", "openai_responses", "anthropic", "ollama"]
+Speaks: TypeAlias = Literal["openai_chat", "openai_responses", "anthropic", "gemini", "ollama"]
 """The formats in which the fault server answers."""
 Make: TypeAlias = Callable[..., BaseModelBackend]
 
