@@ -113,7 +113,6 @@ def test_a_backend_is_made_with_options(veyra: Run) -> None:
         ("unfinished_backends:Backend", "importing unfinished_backends raised SyntaxError: invalid syntax"),
         ("leaving_backends:Backend", "importing leaving_backends raised SystemExit: 4"),
         ("olama", "did you mean"),
-        ("gemini", "speaks gemini"),
     ],
 )
 def test_what_is_no_backend_is_refused(veyra: Run, target: str, says: str) -> None:

@@ -96,6 +96,7 @@ async def test_it_makes_up_the_value_that_is_asked_for() -> None:
     "extra",
     [
         {"response_format": {"type": "json_object"}},
+        {"generationConfig": {"responseMimeType": "application/json"}},
         {"text": {"format": {"type": "json_object"}}},
         {"format": "json"},
     ],

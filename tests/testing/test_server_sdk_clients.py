@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import anthropic
 import ollama
 import openai
 import pytest
+from google import genai
 
-from serving import provider
+from serving import Scripted, provider
 from veyra import errors
+from veyra.testing.server import FaultServer
 from veyra.testing.server_answers import EPOCH
 from veyra.types import Event, Finish, Opaque, ReasoningDelta, TextDelta, ToolCall, ToolCallDelta, Usage
 
@@ -49,6 +52,13 @@ def anthropic_client() -> Iterator[Any]:
     """One client for all tests of Anthropic's SDK."""
     with anthropic.Anthropic(api_key="sk-test", base_url="http://127.0.0.1:1", max_retries=0) as client:
         yield client
+
+
+@pytest.fixture
+def google_client() -> Iterator[Any]:
+    """Makes clients of Google's SDK, which ask one address each, and closes them."""
+    with ExitStack() as stack:
+        yield lambda at: stack.enter_context(genai.Client(api_key="sk-test", http_options={"base_url": at.url}))
 
 
 # ----------------------------------------------------------------------------------- OpenAI Chat Completions
@@ -404,3 +414,123 @@ def test_ollama_error_inside_a_stream() -> None:
         with pytest.raises(ollama.ResponseError, match="the runner died"):
             texts.extend(part.message.content or "" for part in client.chat(model="m", messages=HELLO, stream=True))
     assert texts == ["So far"]
+
+
+# ------------------------------------------------------------------------------------------------ Gemini
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_gemini_text(google_client: Any, stream: bool) -> None:
+    """Google's SDK reads text, thoughts, counts, the model and the answer's id, whole and from the chunks of a stream."""
+    with provider(TEXT) as at:
+        models = google_client(at).models
+        ask = models.generate_content_stream if stream else models.generate_content
+        answer = ask(model="m", contents="Hi")
+        chunks = list(answer) if stream else [answer]
+    parts = [part for chunk in chunks for part in chunk.candidates[0].content.parts]
+    assert "".join(part.text for part in parts if part.thought) == "Hm, so."
+    assert "".join(part.text for part in parts if not part.thought) == "It is ☀ outside."
+    assert len(chunks) == (5 if stream else 1)
+    last = chunks[-1]
+    assert (last.candidates[0].finish_reason, last.model_version, last.response_id) == ("STOP", "m", "000001")
+    counts = last.usage_metadata
+    assert (counts.prompt_token_count, counts.cached_content_token_count, counts.total_token_count) == (10, 6, 17)
+    assert (counts.candidates_token_count, counts.thoughts_token_count) == (4, 3)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_gemini_tools(google_client: Any, stream: bool) -> None:
+    """Google's SDK reads parallel calls with their arguments, and the turn that it sends back arrives with their results."""
+    turns: list[Any] = ["Hi"]
+    with provider(TOOLS) as at:
+        models = google_client(at).models
+        chunks = list(models.generate_content_stream(model="m", contents=turns)) if stream else []
+        answer = chunks[-1] if stream else models.generate_content(model="m", contents=turns)
+        calls = answer.function_calls
+        assert [(call.id, call.name, call.args) for call in calls] == [
+            (call.id, call.name, call.arguments) for call in CALLS
+        ]
+        results = [
+            genai.types.Part.from_function_response(name=call.name, response={"result": call.args["at"]})
+            for call in calls
+        ]
+        models.generate_content(model="m", contents=[*turns, answer.candidates[0].content, *results])
+        sent = at.journal[-1].json["contents"]
+    assert [turn["role"] for turn in sent] == ["user", "model", "user"]
+
+
+def test_gemini_options_arrive(google_client: Any) -> None:
+    """What Google's SDK is told, in its own spelling of names, arrives in our words."""
+    config = {
+        "system_instruction": "Be brief.",
+        "max_output_tokens": 9,
+        "temperature": 0.5,
+        "top_p": 0.25,
+        "stop_sequences": ["END"],
+        "seed": 7,
+        "response_mime_type": "application/json",
+        "response_schema": {"type": "OBJECT", "properties": {"at": {"type": "STRING"}}},
+        "thinking_config": {"thinking_budget": 0},
+        "tools": [{"function_declarations": [{"name": "look", "parameters": {"type": "OBJECT"}}]}],
+        "tool_config": {"function_calling_config": {"mode": "ANY", "allowed_function_names": ["look"]}},
+    }
+    script = Scripted(TEXT)
+    with FaultServer(script) as at:
+        google_client(at).models.generate_content(model="m", contents="Hi", config=config)
+    (request,) = script.requests
+    assert (request.system, request.max_tokens, request.temperature, request.top_p) == ("Be brief.", 9, 0.5, 0.25)
+    assert (request.stop, request.seed, request.reasoning, request.tool_choice) == (("END",), 7, "none", "look")
+    assert request.output == {"type": "object", "properties": {"at": {"type": "string"}}}
+    assert [tool.parameters for tool in request.tools] == [{"type": "object"}]
+
+
+GEMINI_ERRORS = [
+    (errors.InvalidRequestError, genai.errors.ClientError, 400, "INVALID_ARGUMENT"),
+    (errors.AuthenticationError, genai.errors.ClientError, 401, "UNAUTHENTICATED"),
+    (errors.PermissionDeniedError, genai.errors.ClientError, 403, "PERMISSION_DENIED"),
+    (errors.QuotaError, genai.errors.ClientError, 403, "PERMISSION_DENIED"),
+    (errors.NotFoundError, genai.errors.ClientError, 404, "NOT_FOUND"),
+    (errors.RateLimitError, genai.errors.ClientError, 429, "RESOURCE_EXHAUSTED"),
+    (errors.ServerError, genai.errors.ServerError, 500, "INTERNAL"),
+    (errors.OverloadedError, genai.errors.ServerError, 503, "UNAVAILABLE"),
+]
+
+
+@pytest.mark.parametrize(("kind", "theirs", "status", "word"), GEMINI_ERRORS)
+@pytest.mark.parametrize("stream", [False, True])
+def test_gemini_errors(
+    google_client: Any,
+    stream: bool,
+    kind: type[errors.ProviderError],
+    theirs: type[Exception],
+    status: int,
+    word: str,
+) -> None:
+    """Google's SDK raises its own error of the same kind, with code, status and message."""
+    with provider([kind("no luck today")]) as at:
+        models = google_client(at).models
+        with pytest.raises(theirs, match="no luck today") as caught:
+            list((models.generate_content_stream if stream else models.generate_content)(model="m", contents="Hi"))
+    error: Any = caught.value
+    assert (error.code, error.status) == (status, word)
+
+
+def test_gemini_error_inside_a_stream(google_client: Any) -> None:
+    """Google's SDK hands out the first words, and raises the error that comes after them."""
+    texts: list[str] = []
+    with provider([TextDelta("So far"), errors.OverloadedError("no room")]) as at:
+        stream = google_client(at).models.generate_content_stream(model="m", contents="Hi")
+        with pytest.raises(genai.errors.APIError, match="no room") as caught:
+            texts.extend(chunk.text for chunk in stream)
+    assert (texts, caught.value.code, caught.value.status) == (["So far"], 503, "UNAVAILABLE")
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_gemini_prompt_that_is_blocked(google_client: Any, stream: bool) -> None:
+    """Google's SDK reads why a prompt was blocked, and no candidate."""
+    with provider([Finish(reason="content_filter")]) as at:
+        models = google_client(at).models
+        ask = models.generate_content_stream if stream else models.generate_content
+        answer = ask(model="m", contents="Hi")
+        (told,) = list(answer) if stream else [answer]
+    assert (told.candidates, told.prompt_feedback.block_reason) == (None, "SAFETY")

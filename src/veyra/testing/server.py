@@ -1,7 +1,7 @@
 """A server on loopback that speaks as the providers do, and fails as they do: for any client, in any language.
 
     async with FaultServer(MockBackend("Hello"), faults="ok; rate-limit@after=1; cut@event=3") as server:
-        ...  # ask server.openai_url, or server.url for Anthropic's and Ollama's clients
+        ...  # ask server.openai_url, or server.url for Anthropic's, Gemini's and Ollama's clients
     assert server.journal[0].json["model"] == "some-model"
 
 In code that blocks, `with` instead of `async with` runs the server in a thread. `veyra mock serve` is the same as a command.
@@ -96,7 +96,7 @@ class FaultServer:
 
     @property
     def url(self) -> str:
-        """The base URL for Anthropic's and Ollama's clients."""
+        """The base URL for Anthropic's, Gemini's and Ollama's clients."""
         return f"http://[{self._host}]:{self._port}" if ":" in self._host else f"http://{self._host}:{self._port}"
 
     @property

@@ -73,7 +73,7 @@ def command(
     journal: Path | None,
     as_json: bool,
 ) -> None:
-    """Speak as OpenAI, Anthropic and Ollama do, until interrupted.
+    """Speak as OpenAI, Anthropic, Gemini and Ollama do, until interrupted.
 
     The mock answers, as it does for veyra generate. A request may ask for a fault of its own with the header x-veyra-fault; what was asked is to be had at
     /_veyra/journal, keys masked. Only this machine is served, unless --host says otherwise.
