@@ -229,6 +229,26 @@ async def test_a_session_that_never_saw_the_log_is_taken_in(tmp_path: Path, disk
     assert verify(tmp_path / "log").ok
 
 
+async def test_a_session_that_never_saw_the_log_and_died_has_its_intents_abandoned(tmp_path: Path, disk: Disk) -> None:
+    """The log does not know such a session: who takes in its second place ends its intents, once, even when asked twice."""
+    disk.error = errno.EIO
+    log = spooling(tmp_path)
+    await pair(log, "whole")
+    await ask(log, "open")
+    die(log)
+    disk.error = None
+    shutil.copytree(tmp_path / "spool", tmp_path / "kept")
+    for number in range(2):
+        shutil.rmtree(tmp_path / "spool")
+        shutil.copytree(tmp_path / "kept", tmp_path / "spool")
+        later = spooling(tmp_path)
+        await pair(later, "later")
+        later.close()
+        assert statuses(tmp_path / "log") == {"ok": 2 + number, "abandoned": 1}
+        report = verify(tmp_path / "log")
+        assert (report.problems, report.open) == ((), 0)
+
+
 async def test_a_return_that_is_cut_short_takes_nothing_in_twice(tmp_path: Path, disk: Disk) -> None:
     """Where the second place was in the log already when a crash came, its entries are known and not written again."""
     log = spooling(tmp_path)

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from veyra.audit import quarantine, signer
+from veyra.audit import quarantine, sessions, signer
 from veyra.audit.coding import Packer
 from veyra.audit.entry import (
     INTENT,
@@ -295,17 +295,17 @@ class Recorder:
         for claim in store.claim_dead():
             try:
                 if self._inherit_of(store, claim):
-                    self._recover_session(store, claim)
+                    self._recover_session(store, claim.session, claim.first)
                     claim.path.unlink(missing_ok=True)
             finally:
                 os.close(claim.fd)
 
-    def _recover_session(self, store: Store, claim: Claim) -> None:
-        left = orphans(self._directory, claim)
+    def _recover_session(self, store: Store, session: str, first: int) -> None:
+        left = orphans(self._directory, session, first)
         if left is not None:
             self._session.adopt(left)
             ends = [abandoned(attempt, intent=intent) for intent, attempt in left.items()]
-            self._append_own(store, [*ends, recovered_session(session=claim.session, abandoned=len(left))])
+            self._append_own(store, [*ends, recovered_session(session=session, abandoned=len(left))])
             store.sync()
 
     def _inherit_of(self, store: Store, claim: Claim) -> bool:
@@ -322,6 +322,8 @@ class Recorder:
             return False
         try:
             self._import(store, spool, reached(self._directory, spool.session, first))
+            if not dead and not sessions.is_registered(self._directory, spool.session):
+                self._recover_session(store, spool.session, first)  # the log never knew it: no claim will say it died
         except BaseException:
             spool.release()
             raise

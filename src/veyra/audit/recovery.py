@@ -5,22 +5,22 @@ from __future__ import annotations
 from pathlib import Path
 
 from veyra.audit.entry import ABANDONED, CLOSE, INTENT, OUTCOME, Attempt, parse
-from veyra.audit.sessions import Claim
 from veyra.audit.walk import Fault, Walk
 
 
-def orphans(directory: Path, claim: Claim) -> dict[str, Attempt] | None:
+def orphans(directory: Path, session: str, first: int) -> dict[str, Attempt] | None:
     """Return the intents of a dead session that have no outcome, by id; None where the session had ended well.
 
-    Those that an earlier recovery, itself cut short, has already marked as abandoned are left out.
+    It has no entries before the sequence number `first`. Those that an earlier recovery, itself cut short, has already
+    marked as abandoned are left out.
 
     Raises:
         AuditCorruptError: the session's entries cannot be read to the log's end, so nobody knows what it left.
     """
-    own = f'"sid":"{claim.session}"'.encode("ascii", "replace")
+    own = f'"sid":"{session}"'.encode("ascii", "replace")
     marked = f'"status":"{ABANDONED}"'.encode()
     left: dict[str, Attempt] = {}
-    walk = Walk(directory, claim.first)
+    walk = Walk(directory, first)
     for file, frame in walk:
         if own not in frame.leaf and marked not in frame.leaf:
             continue
@@ -30,7 +30,7 @@ def orphans(directory: Path, claim: Claim) -> dict[str, Attempt] | None:
             raise Fault(file, frame.offset, frame.seq, str(error), torn=False).error() from error
         if leaf["kind"] == OUTCOME:
             left.pop(leaf["intent"], None)
-        elif leaf["sid"] != claim.session:
+        elif leaf["sid"] != session:
             continue
         elif leaf["kind"] == INTENT:
             left[leaf["id"]] = Attempt(leaf["call"], leaf["attempt"], leaf["backend"])

@@ -73,6 +73,11 @@ def claim_dead(directory: Path) -> list[Claim]:
     return claims
 
 
+def is_registered(directory: Path, session: str) -> bool:
+    """Tell whether a session has a file here: whoever opens the log next after its death then recovers it."""
+    return (directory / FOLDER / session).exists()
+
+
 def first_of(fd: int) -> int:
     """Return the number before which the session whose file is open as `fd` has no entries; 0 where that is not known."""
     first = os.pread(fd, 32, 0).split(b"\n", 1)[0]
