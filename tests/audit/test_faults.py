@@ -145,7 +145,7 @@ async def test_a_kill_at_a_system_call_loses_nothing(tmp_path: Path, call: str) 
 @pytest.mark.timeout(580)
 @pytest.mark.parametrize("call", ["openat", "write", "fdatasync", "fsync", "rename", "close", "flock", "unlink"])
 async def test_a_kill_at_every_system_call_loses_nothing(tmp_path: Path, call: str) -> None:
-    """The same at every single use."""
+    """The same at every number; of the uses that have it in several threads, the first to come is struck (see faults/)."""
     await _kill_at_each(tmp_path, call, step=1)
 
 

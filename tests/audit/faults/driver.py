@@ -5,6 +5,9 @@ size at which segments roll, and the policy. It says `ready`, and begins when it
 callers get goes to the socket by `send`, which no fault touches: `s INTENT` (the provider has the request), `a OUTCOME` (a
 caller has the answer).
 
+With `threads` as a further argument, each thread of the log says `t THREAD` when it starts, and begins when it reads a byte:
+so faults can be given to one of them.
+
 Under the policy `spool` the log's disk fails for every other call, so that entries go to the second place and back.
 """
 
@@ -15,13 +18,14 @@ import errno
 import os
 import socket
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric import ed25519  # noqa: F401  (loaded before the faults begin)
 
 from audit.recording import answer, ask
-from veyra.audit import AuditLog, recorder, store
+from veyra.audit import AuditLog, recorder, store, writer
 from veyra.errors import AuditError
 
 
@@ -78,8 +82,25 @@ async def record(place: Path, provider: socket.socket, calls: int, policy: str) 
         await log.aclose()
 
 
+def announce_threads(provider: socket.socket) -> None:
+    """Have each thread of the log say that it starts, and wait until it may."""
+    real, one_by_one = threading.Thread.run, threading.Lock()
+
+    def run(self: threading.Thread) -> None:
+        if self.name.startswith("veyra-audit"):
+            with one_by_one:
+                provider.send(f"t {threading.get_native_id()}\n".encode())
+                provider.recv(1)
+        real(self)
+
+    threading.Thread.run = run  # type: ignore[method-assign]  # there is no other place to say so
+
+
 if __name__ == "__main__":
     with socket.socket(fileno=int(sys.argv[2])) as provider:
+        if sys.argv[6:] == ["threads"]:
+            announce_threads(provider)
+            writer._SAVE_ENTRIES = 4  # type: ignore[misc]  # so that checkpoints are written beside entries, too
         store.SEGMENT_SIZE = int(sys.argv[4])  # type: ignore[misc]  # smaller than is usual
         recorder._RETRY_SECONDS = 0.0  # type: ignore[misc]
         provider.send(b"ready")

@@ -1,7 +1,9 @@
 """A fault at every system call of the writer, one after the other, under strace; after each, nothing is lost.
 
 The run that is faulted recovers a dead session and a torn tail, records calls one by one and side by side, rolls segments,
-writes signed checkpoints, and closes, twice. A fault is a kill (the call is not carried out) or an error EIO.
+writes signed checkpoints beside them, and closes, twice. A fault is a kill (the call is not carried out) or an error EIO.
+It is given to one thread alone: strace counts by thread, so that a count over all of them would end a run at the first
+thread to come so far, and never reach the others' uses of that number.
 After each fault the next program opens the log, and then:
 
 - every request that the provider saw has an intent, and every answer that a caller got has an outcome `ok`;
@@ -13,14 +15,17 @@ After each fault the next program opens the log, and then:
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import shutil
 import signal
 import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -39,7 +44,8 @@ CALLS = (
     *("flock", "close", "ftruncate", "unlink", "unlinkat", "rmdir", "mkdir"),
 )
 FAULTS = ("signal=KILL", "error=EIO")
-MAX_POINTS = 600
+MAX_USES = 300
+MAX_THREADS = 8
 
 
 def _can_trace() -> bool:
@@ -49,11 +55,19 @@ def _can_trace() -> bool:
 pytestmark = pytest.mark.skipif(not _can_trace(), reason="strace is not there or may not trace")
 
 
+class Point(NamedTuple):
+    """Where a fault strikes: which thread (the first is 0), and which of its uses of the call (the first is 1)."""
+
+    thread: int
+    use: int
+
+
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What came of a faulted run: whether the fault struck, and what provider and callers saw."""
+    """What came of a faulted run: whether the fault struck, how many threads there were, what provider and callers saw."""
 
     struck: bool
+    threads: int
     sent: frozenset[str]
     answered: frozenset[str]
 
@@ -80,30 +94,51 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
-def faulted(place: Path, policy: str, call: str, fault: str, when: int) -> Run:
-    """Run the program while its system call `call` meets `fault` at the use number `when` in a thread."""
-    assert STRACE is not None
+def faulted(place: Path, policy: str, call: str, fault: str, point: Point) -> Run:
+    """Run the program while the system call `call` meets `fault` at one point."""
     ours, theirs = socket.socketpair()
-    trace = place / "trace"
+    trace, said, begun = place / "trace", b"", 0
     command = [sys.executable, "-B", "-m", "audit.faults.driver", str(place), str(theirs.fileno()), "3", "5000", policy]
+    command.append("threads")
+    inject = ("-e", f"trace={call}", "-e", f"inject={call}:{fault}:when={point.use}")
     with ours, subprocess.Popen(command, cwd=TESTS, pass_fds=[theirs.fileno()], stderr=subprocess.PIPE) as program:
         theirs.close()
         assert ours.recv(5) == b"ready"
-        inject = f"inject={call}:{fault}:when={when}"
-        watch = [STRACE, "-f", "-qq", "-o", str(trace), "-e", f"trace={call}", "-e", inject, "-p", str(program.pid)]
-        with subprocess.Popen(watch, stderr=subprocess.PIPE) as tracer:
-            while f"TracerPid:\t{tracer.pid}\n" not in Path(f"/proc/{program.pid}/status").read_text():
-                assert tracer.poll() is None, tracer.stderr and tracer.stderr.read()
-                time.sleep(0.002)
-            ours.send(b"!")
-            data = b"".join(iter(lambda: ours.recv(65_536), b""))
+        with contextlib.ExitStack() as stack:
+            threads = [str(program.pid)]
+            while True:
+                for thread in threads[begun:]:
+                    if begun == point.thread:
+                        stack.enter_context(attached(program.pid, thread, trace, inject))
+                    ours.send(b"!")
+                    begun += 1
+                if not (more := ours.recv(65_536)):
+                    break
+                said += more
+                threads[1:] = [name for word, name in _words(said) if word == "t"]
             stderr = program.communicate(timeout=15)[1].decode()
     killed = program.returncode == -signal.SIGKILL
-    assert killed or program.returncode == 0 or "INJECTED" in trace.read_text(), stderr
-    struck = killed or "INJECTED" in trace.read_text()
-    lines = [line.split() for line in data.decode().split("\n")[:-1]]
-    sent, answered = ({ident for word, ident in lines if word == letter} for letter in "sa")
-    return Run(struck, frozenset(sent), frozenset(answered))
+    struck = killed or (trace.exists() and "INJECTED" in trace.read_text())
+    assert struck or program.returncode == 0, stderr
+    sent, answered = (frozenset(name for word, name in _words(said) if word == letter) for letter in "sa")
+    return Run(struck, begun, sent, answered)
+
+
+@contextlib.contextmanager
+def attached(process: int, thread: str, trace: Path, inject: Sequence[str]) -> Iterator[None]:
+    """Have strace at one thread of a process."""
+    assert STRACE is not None
+    watch = [STRACE, "-qq", "-o", str(trace), *inject, "-p", thread]
+    with subprocess.Popen(watch, stderr=subprocess.PIPE) as tracer:
+        while f"TracerPid:\t{tracer.pid}\n" not in Path(f"/proc/{process}/task/{thread}/status").read_text():
+            assert tracer.poll() is None, tracer.stderr and tracer.stderr.read()
+            time.sleep(0.002)
+        yield
+
+
+def _words(said: bytes) -> list[tuple[str, str]]:
+    """Return what was said in whole lines, each a letter and a name."""
+    return [(line[0], line[2:]) for line in said.decode().split("\n")[:-1]]
 
 
 async def check(place: Path, policy: str, run: Run) -> None:
@@ -125,29 +160,49 @@ async def check(place: Path, policy: str, run: Run) -> None:
     assert not [entry for folder in left for entry in Walk(folder)], "entries in the second place"
 
 
-async def campaign(template: Path, tmp_path: Path, policy: str, call: str, fault: str, points: range) -> int:
-    """Try points until the run is over before the fault would strike; return how many there were."""
-    tried = 0
-    for when in points:
-        place = tmp_path / str(when)
-        shutil.copytree(template, place)
-        run = faulted(place, policy, call, fault, when)
-        await check(place, policy, run)
-        shutil.rmtree(place)
-        if not run.struck:
-            break
-        tried += 1
-    return tried
+async def campaign(template: Path, tmp_path: Path, policy: str, call: str, fault: str) -> list[int]:
+    """Try every use in one thread after the other, until there is no more; return how many each thread had."""
+    tried: list[int] = []
+    for thread in range(MAX_THREADS):
+        for use in range(1, MAX_USES):
+            run = await tried_at(template, tmp_path, policy, call, fault, Point(thread, use))
+            if not run.struck:
+                break
+        else:
+            pytest.fail("there are more points than were tried")
+        if thread >= run.threads:
+            return tried
+        tried.append(use - 1)
+    pytest.fail("there are more threads than were tried")
+
+
+async def tried_at(template: Path, tmp_path: Path, policy: str, call: str, fault: str, point: Point) -> Run:
+    """Try one point, and see that nothing is lost."""
+    place = tmp_path / f"{point.thread}-{point.use}"
+    shutil.copytree(template, place)
+    run = faulted(place, policy, call, fault, point)
+    await check(place, policy, run)
+    shutil.rmtree(place)
+    return run
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-@pytest.mark.parametrize(("call", "when"), [("openat", 9), ("write", 5), ("fdatasync", 4), ("rename", 3), ("flock", 8)])
+@pytest.mark.parametrize(
+    ("call", "point"),
+    [
+        ("openat", Point(1, 9)),
+        ("write", Point(0, 5)),
+        ("fdatasync", Point(1, 4)),
+        ("rename", Point(2, 1)),
+        ("flock", Point(3, 8)),
+    ],
+)
 @pytest.mark.parametrize("policy", ["fail_closed", "spool"])
 async def test_a_fault_loses_nothing(
-    template: Path, tmp_path: Path, policy: str, call: str, fault: str, when: int
+    template: Path, tmp_path: Path, policy: str, call: str, fault: str, point: Point
 ) -> None:
     """A sample of the points: one use of each of some system calls."""
-    assert await campaign(template, tmp_path, policy, call, fault, range(when, when + 1)) == 1
+    assert (await tried_at(template, tmp_path, policy, call, fault, point)).struck
 
 
 @pytest.mark.long
@@ -158,7 +213,7 @@ async def test_a_fault_loses_nothing(
 async def test_no_fault_at_any_point_loses_anything(
     template: Path, tmp_path: Path, policy: str, call: str, fault: str
 ) -> None:
-    """Every use of every system call that durability rests on, from opening to closing."""
-    points = await campaign(template, tmp_path, policy, call, fault, range(1, MAX_POINTS))
-    assert points < MAX_POINTS - 1, "there are more points than were tried"
-    print(f"{policy} {call} {fault}: {points} points, lost = 0")
+    """Every use of every system call that durability rests on, in every thread, from opening to closing."""
+    tried = await campaign(template, tmp_path, policy, call, fault)
+    each = " + ".join(map(str, tried))
+    print(f"{policy} {call} {fault}: {sum(tried)} points ({each} in {len(tried)} threads), lost = 0")
