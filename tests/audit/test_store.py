@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
 from veyra.audit import BodyPart, entry, read_entries, segment, verify
+from veyra.audit import store as store_module
 from veyra.audit.entry import Attempt, Sealed
 from veyra.audit.files import make_folder
+from veyra.audit.frame import encode
 from veyra.audit.segment import Head
 from veyra.audit.session import Session
 from veyra.audit.store import Store
+from veyra.errors import AuditCorruptError
 
 
 class Process:
@@ -163,6 +169,46 @@ def test_an_append_after_a_failed_sync_begins_with_what_was_lost(
     first.store.sync()
     assert _calls(tmp_path) == ["a", "b"]
     assert verify(tmp_path).ok
+
+
+@pytest.mark.parametrize(("room", "beyond"), [(0, 0), (0, 1), (1, 0), (1, 1), (2, 0), (2, 63), (3, 0)])
+def test_of_a_write_that_ends_early_the_whole_frames_are_kept(
+    tmp_path: Path, processes: tuple[Process, Process], monkeypatch: pytest.MonkeyPatch, room: int, beyond: int
+) -> None:
+    """Ended within a frame or exactly at its end: what is returned is what is in the file, and no more."""
+    first, _ = processes
+    entries = [first.seal("a"), first.seal("b"), first.seal("c")]
+    sizes = [len(encode(0, entry)) for entry in entries]
+    before, count = segment.path(tmp_path, 0).stat().st_size, first.store.size + 1
+
+    def end_early(fd: int, data: bytes) -> NoReturn:
+        os.write(fd, data[: sum(sizes[:room]) + beyond])
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(store_module, "write_all", end_early)
+    placed, failure = first.store.append(entries)
+    assert failure is not None
+    assert [item.entry for item in placed] == entries[:room]
+    assert [item.seq for item in placed] == list(range(count, count + room))
+    assert segment.path(tmp_path, 0).stat().st_size == before + sum(sizes[:room])
+    assert len(list(read_entries(tmp_path))) == first.store.size == count + room
+
+
+def test_of_a_file_that_is_cut_while_it_is_written_nothing_counts(
+    tmp_path: Path, processes: tuple[Process, Process], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A write fails and the file is shorter than it was: no entry is said to be in it, and the log is refused then."""
+    first, _ = processes
+
+    def cut(fd: int, _: bytes) -> NoReturn:
+        os.ftruncate(fd, os.fstat(fd).st_size - 1)
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(store_module, "write_all", cut)
+    placed, failure = first.store.append([first.seal("a"), first.seal("b")])
+    assert (placed, failure is not None) == ([], True)
+    with pytest.raises(AuditCorruptError, match="was cut"):
+        first.store.append([first.seal("c")])
 
 
 def test_a_large_segment_is_sealed(tmp_path: Path, processes: tuple[Process, Process]) -> None:

@@ -69,6 +69,23 @@ async def test_a_task_in_company_waits_for_the_thread(tmp_path: Path) -> None:
     assert statuses(tmp_path) == {"ok": 1, "cancelled": 1}
 
 
+def test_a_task_alone_on_one_loop_says_nothing_of_another(tmp_path: Path) -> None:
+    """Two loops share a log: that one has a single task does not make the other's tasks wait for the disk."""
+    log = AuditLog(tmp_path)
+
+    async def is_alone() -> bool:
+        return log._is_alone(asyncio.get_running_loop())
+
+    async def in_company() -> bool:
+        return (await asyncio.gather(is_alone(), is_alone()))[0]
+
+    with asyncio.Runner() as first, asyncio.Runner() as second:
+        assert first.run(is_alone())
+        log._look_again_at = float("inf")  # however slow this machine is
+        assert first.run(in_company())  # it was not looked again
+        assert not second.run(in_company())
+
+
 async def test_an_entry_on_its_way_goes_first(tmp_path: Path) -> None:
     """A caller does not write past what is queued."""
     log = AuditLog(tmp_path)

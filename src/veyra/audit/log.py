@@ -89,7 +89,7 @@ class AuditLog:
         )
         self._memory: Memory | None = None
         self._look_again_at = 0.0
-        self._was_alone = False
+        self._alone_on = 0
 
     @classmethod
     def memory(cls) -> Self:
@@ -293,13 +293,14 @@ class AuditLog:
 
     def _is_alone(self, loop: AbstractEventLoop) -> bool:
         """Tell whether the running task is the only one on its loop, or was when that was last looked at."""
-        now = time.monotonic()
-        if now >= self._look_again_at:
+        now, this = time.monotonic(), id(loop)
+        if now >= self._look_again_at or self._alone_on not in {0, this}:
             import asyncio  # noqa: PLC0415  (as above)
 
-            self._was_alone = len(asyncio.all_tasks(loop)) == 1
-            self._look_again_at = now + (_ALONE_SECONDS if self._was_alone else _COMPANY_SECONDS)
-        return self._was_alone
+            is_alone = len(asyncio.all_tasks(loop)) == 1
+            self._alone_on = this if is_alone else 0
+            self._look_again_at = now + (_ALONE_SECONDS if is_alone else _COMPANY_SECONDS)
+        return self._alone_on == this
 
     def _put(self, waiting: Waiting, *, if_room: bool = False) -> bool:
         """Queue an entry; tell whether it was, which `if_room` leaves to the writer."""

@@ -392,7 +392,7 @@ class Store:
             write_all(self._fd, b"".join(frames))
         except OSError as error:
             failure, reached = error, os.fstat(self._fd).st_size
-            count = bisect_right(ends, reached) - 1
+            count = max(bisect_right(ends, reached) - 1, 0)  # less than 0 would be a file that was cut meanwhile
         self._offset = ends[count]
         self._tree.extend([item.entry.hash for item in placed[:count]])
         for seq, item in enumerate(placed[:count], first):
