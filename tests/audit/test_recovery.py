@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import os
 import shutil
 import signal
 from pathlib import Path
@@ -15,6 +16,7 @@ from audit.recording import ask, filled, kinds, pair, run, statuses
 from veyra.audit import AuditLog, BodyPart, entry, read_entries, verify
 from veyra.audit.entry import Attempt, Sealed, new_id, seal
 from veyra.audit.frame import encode
+from veyra.audit.session import Session
 from veyra.errors import AuditCorruptError, AuditUnavailableError
 
 DIE = """
@@ -125,6 +127,54 @@ async def test_a_torn_end_is_set_aside_and_recorded(tmp_path: Path, cut: int) ->
     assert [e.raw for e in read_entries(tmp_path)][: len(whole)] == [e.raw for e in whole]
     assert verify(tmp_path).ok
     assert not any("torn" in notice for notice in verify(tmp_path).notices)
+
+
+async def test_what_was_set_aside_is_held_against_the_entry_that_names_it(tmp_path: Path) -> None:
+    """A bit flipped in it is found and named at the levels that read bodies; that it is gone is worth knowing."""
+    _die(tmp_path)
+    with _segment(tmp_path).open("ab") as file:
+        file.write(encode(4, _sealed())[:50])
+    await filled(tmp_path, 1)
+    named = next(e for e in read_entries(tmp_path) if e.leaf.get("of") == "tail")
+    aside = tmp_path / named.leaf["file"]
+    good = aside.read_bytes()
+    for position in range(len(good)):
+        bad = bytearray(good)
+        bad[position] ^= 1 << position % 8
+        aside.write_bytes(bad)
+        problems = verify(tmp_path).problems
+        assert [(p.code, p.file, p.seq) for p in problems] == [("quarantine", named.leaf["file"], named.seq)]
+    for bad in (good[:-1], good + b"\0"):
+        aside.write_bytes(bad)
+        assert [p.code for p in verify(tmp_path).problems] == ["quarantine"]
+    assert verify(tmp_path, level="semantics").ok
+    aside.write_bytes(good)
+    aside.rename(aside.with_suffix(".pending"))  # recorded, and not renamed yet
+    assert verify(tmp_path).ok
+    aside.with_suffix(".pending").unlink()
+    report = verify(tmp_path)
+    assert report.ok
+    assert f"{named.leaf['file']}, which entry {named.seq} names, is not there or cannot be read" in report.notices[0]
+    os.mkfifo(aside)
+    assert "is not there or cannot be read" in verify(tmp_path).notices[0]
+
+
+@pytest.mark.parametrize(
+    "name", ["../outside.torn", "quarantine/../../outside.torn", "seg/00000000.vseg", "/etc/passwd"]
+)
+async def test_an_entry_that_names_a_file_elsewhere_makes_nobody_read_it(tmp_path: Path, name: str) -> None:
+    """Only what lies in quarantine is read, whatever a leaf says."""
+    (tmp_path / "outside.torn").write_bytes(b"x")
+    log = tmp_path / "log"
+    _die(log)
+    session = Session()
+    tail = entry.recovered_tail(file=name, segment=0, offset=1, size=1, digest="0" * 64)
+    frames = [session.seal(entry.session_open(pid=1, mode="strict")), session.seal(tail)]
+    with _segment(log).open("ab") as file:
+        file.write(b"".join(encode(number, sealed) for number, sealed in enumerate(frames, 4)))
+    report = verify(log)
+    assert [(p.code, p.seq) for p in report.problems] == [("quarantine", 5)]
+    assert "names no file in quarantine" in report.problems[0].message
 
 
 def _sealed() -> Sealed:

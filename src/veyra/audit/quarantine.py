@@ -2,13 +2,16 @@
 
 They are first moved to `quarantine/SEGMENT-OFFSET-ID.pending`. When the `recovery` entry that names and hashes them is
 durable, the file becomes `.torn`. A crash between the two leaves the `.pending` file for the next opening to record.
+Verifying compares the file with that entry.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-from hashlib import sha256
+import re
+import stat
+from hashlib import file_digest, sha256
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -18,6 +21,9 @@ from veyra.audit.files import created, make_folder, sync_data, write_all
 FOLDER: Final = "quarantine"
 _PENDING: Final = ".pending"
 _TORN: Final = ".torn"
+_NAME: Final = re.compile(rf"{FOLDER}/[0-9A-Za-z-]{{1,200}}\{_TORN}")
+_READ: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+"""No link, and nothing that keeps its reader waiting."""
 
 
 class Tail(NamedTuple):
@@ -68,3 +74,23 @@ def pending(directory: Path) -> list[Tail]:
         segment, offset, _ = path.stem.split("-", 2)
         tails.append(Tail(path, int(segment), int(offset)))
     return tails
+
+
+def kept(directory: Path, file: str) -> tuple[int, str] | None:
+    """Return the size and the SHA-256 (hex) of what lies in the file that a recovery entry names; None where it is not there.
+
+    It is looked for under both names: beside a writer it may just be renamed.
+
+    Raises:
+        ValueError: that is no name of a file in quarantine.
+    """
+    if not _NAME.fullmatch(file):
+        msg = f"it names no file in quarantine: {file[:200]!r}"
+        raise ValueError(msg)
+    path = directory / file
+    for name in (path, path.with_suffix(_PENDING), path):
+        with contextlib.suppress(OSError), os.fdopen(os.open(name, _READ), "rb") as data:
+            state = os.fstat(data.fileno())
+            if stat.S_ISREG(state.st_mode):
+                return state.st_size, file_digest(data, "sha256").hexdigest()
+    return None

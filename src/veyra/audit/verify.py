@@ -9,7 +9,8 @@ What is checked, level by level (each but quick includes those before it):
     semantics   every leaf is well-formed; the running numbers of each session have no gap and no repeat; no outcome
                 without its intent before it, and at most one for each; the search index and the tiles, where there are
                 any, say what the leaves say
-    bodies      every leaf agrees with its CRC, every body is whole (CRC) and what its leaf commits to
+    bodies      every leaf agrees with its CRC, every body is whole (CRC) and what its leaf commits to; the torn bytes in
+                quarantine are those that their entries name
     anchors     there is something outside the directory to compare with, so that a tail that was cut would show
 
 What was kept elsewhere (`anchors.Anchors`) is compared with at every level, and the checkpoint's signature verified.
@@ -28,11 +29,11 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias
 
-from veyra.audit import checkpoint, saved, segment
+from veyra.audit import checkpoint, quarantine, saved, segment
 from veyra.audit.anchors import NOTHING, Anchors, Comparison
 from veyra.audit.checkpoint import Checkpoint
 from veyra.audit.coding import unpack
-from veyra.audit.entry import ABANDONED, INTENT, OUTCOME, commit, parse, parse_blobs
+from veyra.audit.entry import ABANDONED, INTENT, OUTCOME, RECOVERY, commit, parse, parse_blobs
 from veyra.audit.frame import Frame
 from veyra.audit.line import Line, line_of, read_line
 from veyra.audit.tree import Tree, leaf_hash, leaf_hashes
@@ -59,7 +60,7 @@ class Problem:
 
     Attributes:
         code: `frame`, `segment`, `checkpoint`, `tree`, `leaf`, `session`, `pairing`, `body`, `key`, `signature`,
-            `anchor`, `index`, `tile` or `since`.
+            `anchor`, `index`, `tile`, `quarantine` or `since`.
         message: what is wrong, in a sentence without a full stop.
         file: within the log's directory; empty for a log in memory.
         offset: in bytes, None where the whole file is meant.
@@ -180,6 +181,7 @@ def _verify(
     check.expect(known, walk.heads[0][1].origin if walk.heads else "")
     if check.goes_on and _check_entries(walk, check, path, progress):
         check.end(walk.fault, path)
+        check.quarantine(path)
         if level != "tree" and not check.is_wrong:
             check.index(path)
             check.tiles(path)
@@ -254,6 +256,7 @@ class _Check:
         self._bodies = 0
         self._problems: list[Problem] = []
         self._notices: list[str] = []
+        self._set_aside: list[tuple[int, str, object]] = []
         self._last: tuple[Place, bytes] | None = None
         self._found_last = False
         self.verified = since
@@ -312,6 +315,8 @@ class _Check:
                 self.problem(code, message, file, frame.offset, frame.seq)
             for message in self._check_bodies(leaf, frame.blobs or b""):
                 self.problem("body", message, file, frame.offset, frame.seq)
+            if leaf["kind"] == RECOVERY and leaf["of"] == "tail":
+                self._set_aside.append((frame.seq, str(leaf["file"]), (leaf["size"], leaf["sha256"])))
         digest = leaf_hash(frame.leaf)
         self._tree.append(digest)
         self._compare_root()
@@ -379,6 +384,22 @@ class _Check:
             self._comparison.end(size)
         if self._since is not None and not self._found_last:
             self.problem("since", "the entry that was verified last is not there any more", "", None, size - 1)
+
+    def quarantine(self, path: Path) -> None:
+        """Check that what was set aside is what the entries say; a file is read once, however often it is named."""
+        read = lru_cache(maxsize=None)(quarantine.kept)
+        for seq, file, said in self._set_aside:
+            try:
+                found = read(path, file)
+            except ValueError as error:
+                self.problem("quarantine", str(error), "", None, seq)
+                continue
+            if found is None:
+                self._notices.append(f"{file}, which entry {seq} names, is not there or cannot be read")
+            elif found != said:
+                self.problem("quarantine", f"it is not what entry {seq} says was set aside", file, None, seq)
+            if self.is_full or len(self._notices) >= MAX_PROBLEMS:
+                return
 
     def index(self, path: Path) -> None:
         """Check that the search index, where there is one, says what the leaves say."""
