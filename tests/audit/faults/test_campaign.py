@@ -110,9 +110,10 @@ def faulted(place: Path, policy: str, call: str, fault: str, point: Point) -> Ru
                 for thread in threads[begun:]:
                     if begun == point.thread:
                         stack.enter_context(attached(program.pid, thread, trace, inject))
-                    ours.send(b"!")
+                    with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it was killed as a thread began
+                        ours.send(b"!")
                     begun += 1
-                if not (more := ours.recv(65_536)):
+                if not (more := _heard(ours)):
                     break
                 said += more
                 threads[1:] = [name for word, name in _words(said) if word == "t"]
@@ -134,6 +135,14 @@ def attached(process: int, thread: str, trace: Path, inject: Sequence[str]) -> I
             assert tracer.poll() is None, tracer.stderr and tracer.stderr.read()
             time.sleep(0.002)
         yield
+
+
+def _heard(program: socket.socket) -> bytes:
+    """Take in what there is; nothing where the program has ended, in whatever way."""
+    try:
+        return program.recv(65_536)
+    except ConnectionResetError:
+        return b""
 
 
 def _words(said: bytes) -> list[tuple[str, str]]:
