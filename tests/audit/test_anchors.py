@@ -208,6 +208,24 @@ async def test_every_flipped_bit_of_a_signed_checkpoint_is_found(tmp_path: Path)
             assert report.problems[0].file == "checkpoint"
 
 
+async def test_every_flipped_bit_of_a_kept_checkpoint_is_found_where_it_says_anything(tmp_path: Path) -> None:
+    """Its size, its root and the signature under a known key: the anchor is not what was signed, and is named."""
+    await signed(tmp_path, 1)
+    good = (tmp_path / "log" / "checkpoint").read_bytes()
+    signature = good.rindex(b" ") + 1
+    for position in (*range(len(good.split(b"\n\n")[0]) + 1), *range(signature + 6, len(good) - 1)):
+        bad = bytearray(good)
+        bad[position] ^= 1
+        try:
+            point = checkpoint.parse(bytes(bad))
+        except ValueError:
+            continue
+        for level in ("tree", "bodies"):
+            problems = verify(tmp_path / "log", level=level, anchors=Anchors(points={"the kept one": point})).problems
+            assert ["anchor"] == list({problem.code for problem in problems}), position
+            assert all("the kept one" in problem.message for problem in problems)
+
+
 # ---------------------------------------------------------------------------------------------------- files
 
 

@@ -1,6 +1,7 @@
 """What a log is compared with besides itself: verifier keys, checkpoints and receipts that were kept elsewhere.
 
-1. A checkpoint kept elsewhere gives a size and a root: the log must be as large, and have that root there.
+1. A checkpoint kept elsewhere gives a size and a root: the log must be as large, and have that root there. Where it is
+   signed by a key that is known, that signature must verify.
 2. A receipt gives a place and a leaf hash: that entry must stand there.
 3. The log says itself under which key it is signed: in the first entry of each session, and in `key.rotated`, which the
    old key has signed. The checkpoint must be signed by the newest key named before its end. Keys given from outside
@@ -42,7 +43,7 @@ class Anchors:
 
     Attributes:
         keys: verifier keys that are known to be the log's, or to have been.
-        points: checkpoints; their signatures are not looked at, as they were kept where only their owner writes.
+        points: checkpoints; they need no signature, as they were kept where only their owner writes.
         receipts: of entries.
     """
 
@@ -209,7 +210,17 @@ class Comparison:
         for due, names in sorted(self._places.items()):
             for name in names:
                 self._tell("anchor", f"the log ends at entry {size}, before that of {name}", "", due)
+        self._judge_points()
         self._judge_signature()
+
+    def _judge_points(self) -> None:
+        """See that no kept checkpoint has a line of a known key that does not verify."""
+        for name, point in self._anchors.points.items():
+            for key in {*self._named.values(), *self._trusted} if point.origin == self._origin else ():
+                try:
+                    point.is_signed_by(key)
+                except ValueError as error:
+                    self._tell("anchor", f"{name} is not as it was signed: {error}", "", None)
 
     def _compare_points(self, tree: Tree) -> None:
         for name in self._sizes.pop(tree.size, ()):
