@@ -222,7 +222,7 @@ async def test_every_flipped_bit_of_a_kept_checkpoint_is_found_where_it_says_any
             continue
         for level in ("tree", "bodies"):
             problems = verify(tmp_path / "log", level=level, anchors=Anchors(points={"the kept one": point})).problems
-            assert ["anchor"] == list({problem.code for problem in problems}), position
+            assert list({problem.code for problem in problems}) == ["anchor"], position
             assert all("the kept one" in problem.message for problem in problems)
 
 
