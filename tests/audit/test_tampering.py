@@ -89,6 +89,7 @@ def _cut(frames: list[Frame]) -> list[Frame]:
 # --------------------------------------------------------------------------------- single bits, everywhere
 
 
+@pytest.mark.timeout(60)  # thousands of verifications
 @pytest.mark.parametrize("level", ["tree", "semantics", "bodies"])
 async def test_a_flipped_bit_in_any_segment_is_named(tmp_path: Path, level: Level) -> None:
     """In a log of three segments: whatever byte is hit, the report names the file, and where it is read, the entry."""

@@ -72,6 +72,7 @@ async def test_a_good_log_is_good(log: Path) -> None:
     assert report.root == tree.root().hex()
 
 
+@pytest.mark.timeout(60)  # thousands of verifications
 async def test_every_flipped_byte_is_found_and_named(tmp_path: Path) -> None:
     """A bit flipped in any byte of the segment is a problem in that file, at that frame's offset and number."""
     log = tmp_path
