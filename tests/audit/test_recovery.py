@@ -19,6 +19,7 @@ from veyra.audit.frame import encode
 from veyra.audit.session import Session
 from veyra.errors import AuditCorruptError, AuditUnavailableError
 
+INFINITE = b'{"size":0,"peaks":[],"segment":0,"offset":1e999,"crc":0}'
 DIE = """
 import asyncio, os, sys
 from audit.recording import ask, pair
@@ -259,7 +260,10 @@ async def test_a_log_written_anew_under_an_old_checkpoint_is_refused(tmp_path: P
         await ask(AuditLog(tmp_path / "a"))
 
 
-@pytest.mark.parametrize("text", [b"", b"{}", b"[]", b'{"size":1,"peaks":["00"]}', b"\xff", b'{"size":"x","peaks":0}'])
+@pytest.mark.parametrize(
+    "text",
+    [b"", b"{}", b"[]", b'{"size":1,"peaks":["00"]}', b"\xff", b"[" * 100_000, INFINITE, b'{"size":"x","peaks":0}'],
+)
 async def test_a_state_that_does_not_prove_itself_is_not_believed(tmp_path: Path, text: bytes) -> None:
     """The saved tree is a shortcut: whatever stands in its place, the log opens and the tree is right."""
     await filled(tmp_path, 3)

@@ -52,7 +52,7 @@ def read_state(directory: Path, saved: Checkpoint | None) -> State | None:
         fields = json.loads((directory / STATE).read_bytes())
         tree = Tree(int(fields["size"]), map(bytes.fromhex, fields["peaks"]))
         state = State(tree, int(fields["segment"]), int(fields["offset"]), int(fields["crc"]))
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return None
     return state if (tree.size, tree.root()) == (saved.size, saved.root) else None
 
