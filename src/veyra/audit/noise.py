@@ -2,7 +2,8 @@
 
 Under load a draw for each costs more than the entry it is for: each lets another thread have the interpreter, and waits
 to get it back. A forked child draws anew. The copy of a running machine (a snapshot that is started twice) repeats what
-was drawn and not used yet: ids then differ by their time.
+was drawn and not used yet: ids then differ by their time, and of the next salts each stands in both records, so that who
+is shown a part of one can try guesses at a part of the other.
 """
 
 from __future__ import annotations
