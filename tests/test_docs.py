@@ -124,13 +124,14 @@ def _run_shell(block: Block) -> str:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=15,
+        timeout=45,
         check=False,
     )
     assert result.returncode == 0, f"line {block.line}: {result.stdout}"
     return result.stdout
 
 
+@pytest.mark.timeout(120)  # a page starts a dozen commands, one after the other
 @pytest.mark.usefixtures("reader")
 @pytest.mark.parametrize("name", RUNNING)
 def test_a_page_does_what_it_shows(name: str) -> None:
