@@ -104,6 +104,7 @@ def reader(providers: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.delenv("VEYRA_CONFIG")
     for name in ("OPENAI", "ANTHROPIC", "OLLAMA"):
         monkeypatch.setenv(f"{name}_API_KEY", "no-real-key")
+    monkeypatch.delenv("VEYRA_SHARED", raising=False)  # of the tests, and none of the settings
     monkeypatch.setenv("OPENAI_BASE_URL", f"{providers}/v1")
     monkeypatch.setenv("ANTHROPIC_BASE_URL", providers)
     monkeypatch.setenv("OLLAMA_HOST", providers)

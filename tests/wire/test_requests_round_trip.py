@@ -520,7 +520,7 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
         "contents[0].parts[0].functionResponse.name: this field is required",
     ),
     ("gemini", {"systemInstruction": "Be brief."}, "systemInstruction: Expected `object`, got `str`"),
-    ("gemini", {"tools": {}}, "tools: Expected `array`, got `object`"),
+    ("gemini", {"tools": 5}, "tools: Expected `array`, got `int`"),
     (
         "gemini",
         {"tools": [{"functionDeclarations": [{"description": "x"}]}]},
