@@ -126,19 +126,21 @@ class Feeling(Plain):
 
 @plain("closes-twice")
 class ClosedOnce(Plain):
-    _is_closed = False
+    def __init__(self) -> None:
+        super().__init__()
+        self._closed_by = set[int]()
 
     async def events(self, request: Request, exchange: Exchange) -> AsyncGenerator[Event, None]:
-        self._is_closed = False
+        self._closed_by.discard(threading.get_ident())
         async with aclosing(super().events(request, exchange)) as events:
             async for event in events:
                 yield event
 
     async def aclose(self) -> None:
-        if self._is_closed:
+        if threading.get_ident() in self._closed_by:
             msg = "it is closed"
             raise RuntimeError(msg)
-        self._is_closed = True
+        self._closed_by.add(threading.get_ident())
 
 
 @plain("serves-after-closing")
