@@ -143,7 +143,7 @@ async def _vectors_of_contents(target: Target, fields: Fields, backend: Gate) ->
     total = response.usage.input_total
     counted = {} if total is None else {"usageMetadata": {"promptTokenCount": total}}
     return {
-        **({"embeddings": vectors} if target.method == "batchEmbedContents" else {"embedding": vectors[0]}),
+        **({"embeddings": vectors} if in_batch else {"embedding": vectors[0]}),
         **counted,
     }
 
