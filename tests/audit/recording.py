@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from veyra.audit import AuditLog, BodyPart, read_entries
+from veyra.audit import AuditLog, BodyPart, read_entries, segment
 from veyra.audit import log as log_module
 from veyra.types import Receipt
 
@@ -70,6 +71,20 @@ def statuses(directory: Path) -> Counter[str]:
     """Count the outcomes by status."""
     leaves = [entry.leaf for entry in read_entries(directory)]
     return Counter(leaf["status"] for leaf in leaves if leaf["kind"] == "call.outcome")
+
+
+def end_of(directory: Path, index: int = -1) -> int:
+    """Return where what is in a segment ends and its room begins."""
+    with segment.opened(segment.listed(directory)[index]) as fd:
+        return segment.content_end(fd)
+
+
+def tear(directory: Path, data: bytes) -> int:
+    """Write behind the last entry, as an append does that is interrupted; return where."""
+    end = end_of(directory)
+    with segment.listed(directory)[-1].open("r+b") as file:
+        os.pwrite(file.fileno(), data, end)
+    return end
 
 
 def die(log: AuditLog) -> None:

@@ -124,7 +124,7 @@ async def test_a_write_that_fails_refuses_the_call_and_leaves_no_gap(tmp_path: P
     for when in range(1, 6):
         log = tmp_path / f"{when}" / "log"
         await filled(log, 1)
-        done = _inject(log, "write", f"error={error}:when={when}")
+        done = _inject(log, "pwrite64", f"error={error}:when={when}")
         assert done.returncode == 0, done.stderr
         if error == "EIO":  # when the disk is full, outcomes get the room of the ballast
             assert done.stdout.count("refused") + done.stdout.count("unwritten") >= 1
@@ -134,7 +134,9 @@ async def test_a_write_that_fails_refuses_the_call_and_leaves_no_gap(tmp_path: P
 
 
 @traced
-@pytest.mark.parametrize("call", ["openat", "write", "fdatasync", "fsync", "rename", "close", "flock", "unlink"])
+@pytest.mark.parametrize(
+    "call", ["openat", "write", "pwrite64", "fdatasync", "fsync", "rename", "close", "flock", "unlink", "ftruncate"]
+)
 async def test_a_kill_at_a_system_call_loses_nothing(tmp_path: Path, call: str) -> None:
     """Killed at the first, second ... use of a call, from opening to closing: reopened, the log is whole."""
     await _kill_at_each(tmp_path, call, step=5)
@@ -143,7 +145,9 @@ async def test_a_kill_at_a_system_call_loses_nothing(tmp_path: Path, call: str) 
 @traced
 @pytest.mark.long
 @pytest.mark.timeout(580)
-@pytest.mark.parametrize("call", ["openat", "write", "fdatasync", "fsync", "rename", "close", "flock", "unlink"])
+@pytest.mark.parametrize(
+    "call", ["openat", "write", "pwrite64", "fdatasync", "fsync", "rename", "close", "flock", "unlink", "ftruncate"]
+)
 async def test_a_kill_at_every_system_call_loses_nothing(tmp_path: Path, call: str) -> None:
     """The same at every number; of the uses that have it in several threads, the first to come is struck (see faults/)."""
     await _kill_at_each(tmp_path, call, step=1)

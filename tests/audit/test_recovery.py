@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from audit.recording import ask, filled, kinds, pair, run, statuses
+from audit.recording import ask, filled, kinds, pair, run, statuses, tear
 from veyra.audit import AuditLog, BodyPart, entry, read_entries, verify
 from veyra.audit.entry import Attempt, Sealed, new_id, seal
 from veyra.audit.frame import encode
@@ -111,9 +111,7 @@ async def test_a_torn_end_is_set_aside_and_recorded(tmp_path: Path, cut: int) ->
     _die(tmp_path)
     whole = list(read_entries(tmp_path))
     frame = encode(len(whole), _sealed())[:cut]
-    size = _segment(tmp_path).stat().st_size
-    with _segment(tmp_path).open("ab") as file:
-        file.write(frame)
+    size = tear(tmp_path, frame)
     report = verify(tmp_path)
     assert report.ok
     assert f"torn tail: seg/00000000.vseg ends at offset {size}" in report.notices[0]
@@ -133,8 +131,7 @@ async def test_a_torn_end_is_set_aside_and_recorded(tmp_path: Path, cut: int) ->
 async def test_what_was_set_aside_is_held_against_the_entry_that_names_it(tmp_path: Path) -> None:
     """A bit flipped in it is found and named at the levels that read bodies; that it is gone is worth knowing."""
     _die(tmp_path)
-    with _segment(tmp_path).open("ab") as file:
-        file.write(encode(4, _sealed())[:50])
+    tear(tmp_path, encode(4, _sealed())[:50])
     await filled(tmp_path, 1)
     named = next(e for e in read_entries(tmp_path) if e.leaf.get("of") == "tail")
     aside = tmp_path / named.leaf["file"]
@@ -171,8 +168,7 @@ async def test_an_entry_that_names_a_file_elsewhere_makes_nobody_read_it(tmp_pat
     session = Session()
     tail = entry.recovered_tail(file=name, segment=0, offset=1, size=1, digest="0" * 64)
     frames = [session.seal(entry.session_open(pid=1, mode="strict")), session.seal(tail)]
-    with _segment(log).open("ab") as file:
-        file.write(b"".join(encode(number, sealed) for number, sealed in enumerate(frames, 4)))
+    tear(log, b"".join(encode(number, sealed) for number, sealed in enumerate(frames, 4)))
     report = verify(log)
     assert [(p.code, p.seq) for p in report.problems] == [("quarantine", 5)]
     assert "names no file in quarantine" in report.problems[0].message
@@ -187,8 +183,7 @@ async def test_a_tail_torn_by_another_process_is_cleared_by_a_living_one(tmp_pat
     """A writer that meets the torn bytes of another sets them aside and goes on, without opening anew."""
     log = AuditLog(tmp_path)
     await pair(log)
-    with _segment(tmp_path).open("ab") as file:
-        file.write(b"\x89VEYRA\r\n half a frame")
+    tear(tmp_path, b"\x89VEYRA\r\n half a frame")
     await pair(log)
     log.close()
     assert kinds(tmp_path) == {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import NoReturn
 
@@ -70,7 +69,7 @@ class Cursor:
         if self.tree.size >= size:
             return
         with segment.opened(segment.path(self._directory, self._index)) as fd:
-            end = os.fstat(fd).st_size
+            end = segment.content_end(fd, self._offset)
             while self._skim(fd, end, size) < size:
                 frame = next(iter(Scan(fd, self._offset, end, self.tree.size, blobs=False)), None)
                 if frame is None:

@@ -60,6 +60,20 @@ def write_all(fd: int, data: bytes) -> int:
     return written
 
 
+def write_at(fd: int, data: bytes, offset: int) -> tuple[int, OSError | None]:
+    """Write `data` at `offset`; return how many bytes of it were written, and what stopped the rest, if anything.
+
+    What was written is the beginning of `data`. Durable only after `sync_data`.
+    """
+    written = 0
+    try:
+        while written < len(data):
+            written += os.pwrite(fd, memoryview(data)[written:] if written else data, offset + written)
+    except OSError as error:
+        return written, error
+    return written, None
+
+
 def checksum(fd: int, begin: int, end: int, crc: int = 0) -> int:
     """Return the CRC-32 of the file's bytes from `begin` to `end`, going on from `crc`, that of what is before."""
     while begin < end:

@@ -1,6 +1,6 @@
 """The frame around an entry in a segment, and how frames are told from what a crash or a hand left.
 
-    header   44 bytes  magic, version, flags, seq, lengths of leaf and blobs, CRC of each, CRC of the header
+    header   44 bytes  magic, version, unsynced, seq, lengths of leaf and blobs, CRC of each, CRC of the header
     leaf               one line of JSON
     blobs              the bodies that lie beside it
     trailer  20 bytes  length of the whole frame, CRC of the header again, end magic
@@ -8,6 +8,10 @@
 Numbers are big-endian. CRC-32 finds a torn write and a flipped bit; that nobody changed what is there only the tree
 can say. The header's CRC covers the CRCs of leaf and blobs, and so the whole frame: only 64 bytes depend on the
 sequence number, and everything else is computed before the log's lock is taken.
+
+`unsynced` says how many of the entries directly before this one were not known to be durable when it was written, so
+that it vouches for all that came before those. After a loss of power, of what was not synced any part may be missing; of
+what is vouched for, none.
 
 Frames are found by going forward from a place that is known to be good, by length. Bytes inside a body that look
 like a frame are therefore never taken for one.
@@ -28,8 +32,10 @@ END: Final = b"VEYRAEND"
 VERSION: Final = 1
 _FIELDS = struct.Struct(">8sHHQIQII")
 _CRC = struct.Struct(">I")
-_BEGIN = struct.pack(">8sHH", MAGIC, VERSION, 0)
-_HEADER = struct.Struct(">12sQIQIII")
+UNSAID: Final = 0xFFFF
+"""So many unsynced entries, or more: the frame vouches for nothing."""
+_BEGIN = struct.pack(">8sH", MAGIC, VERSION)
+_HEADER = struct.Struct(">10sHQIQIII")
 _TRAILER = struct.Struct(">QI8s")
 HEADER_SIZE: Final = _FIELDS.size + _CRC.size
 OVERHEAD: Final = HEADER_SIZE + _TRAILER.size
@@ -58,7 +64,7 @@ class Damage(NamedTuple):
     """Bytes that are no frame, where one should begin.
 
     `torn` is True where they can be what an interrupted append left: the frame is cut by the end of the file, or
-    no frame follows it.
+    no frame follows that vouches for it.
     """
 
     offset: int
@@ -67,6 +73,7 @@ class Damage(NamedTuple):
 
 
 class _Header(NamedTuple):
+    unsynced: int
     seq: int
     leaf_size: int
     blobs_size: int
@@ -78,15 +85,20 @@ class _Header(NamedTuple):
     def size(self) -> int:
         return OVERHEAD + self.leaf_size + self.blobs_size
 
+    def vouches_for(self, seq: int) -> bool:
+        """Tell whether the entry `seq` was known to be durable when this frame was written."""
+        return self.unsynced < UNSAID and seq < self.seq - self.unsynced
 
-def encode(seq: int, entry: Sealed) -> bytes:
-    """Return the frame of `entry` at the place `seq` of the log."""
-    fields = _FIELDS.pack(
-        MAGIC, VERSION, 0, seq, len(entry.leaf), len(entry.blobs), crc32(entry.leaf), crc32(entry.blobs)
-    )
+
+def encode(seq: int, entry: Sealed, unsynced: int = 0) -> bytes:
+    """Return the frame of `entry` at the place `seq` of the log; `unsynced` entries before it may not be durable."""
+    leaf, blobs = entry.leaf, entry.blobs
+    leaf_size, blobs_size = len(leaf), len(blobs)
+    fields = _FIELDS.pack(MAGIC, VERSION, min(unsynced, UNSAID), seq, leaf_size, blobs_size, crc32(leaf), crc32(blobs))
     check = crc32(fields)
-    size = OVERHEAD + len(entry.leaf) + len(entry.blobs)
-    return b"".join((fields, _CRC.pack(check), entry.leaf, entry.blobs, _TRAILER.pack(size, check, END)))
+    return b"".join(
+        (fields, _CRC.pack(check), leaf, blobs, _TRAILER.pack(OVERHEAD + leaf_size + blobs_size, check, END))
+    )
 
 
 def skim(fd: int, start: int, end: int, seq: int, proven: int = 0) -> Iterator[tuple[list[int], list[bytes], int]]:
@@ -105,7 +117,7 @@ def skim(fd: int, start: int, end: int, seq: int, proven: int = 0) -> Iterator[t
         at, offsets, leaves = 0, list[int](), list[bytes]()
         try:
             while True:
-                begin, number, leaf_size, blobs_size, leaf_crc, _, check = fields(data, at)
+                begin, _, number, leaf_size, blobs_size, leaf_crc, _, check = fields(data, at)
                 body = at + HEADER_SIZE
                 leaf = data[body : body + leaf_size]
                 stop = body + leaf_size + blobs_size + trailing
@@ -175,7 +187,7 @@ class Scan:
         return self._body(header)
 
     def _body(self, header: _Header) -> Frame | str:
-        seq, leaf_size, blobs_size, leaf_crc, blobs_crc, check = header
+        _, seq, leaf_size, blobs_size, leaf_crc, blobs_crc, check = header
         size = OVERHEAD + leaf_size + blobs_size
         end = self.offset + size
         trailer = _TRAILER.pack(size, check, END)
@@ -207,14 +219,14 @@ class Scan:
         """Tell whether the bytes at `offset` can be the rest of one interrupted append."""
         header = _parse(self._bytes(self.offset, HEADER_SIZE))
         if isinstance(header, str):
-            return not self._frame_after(self.offset + 1)
+            return not self._is_vouched_for(self.offset + 1)
         if header.seq != self.seq:
             return False
         end = self.offset + header.size
-        return not self._frame_after(end)  # where it is cut, nothing can follow
+        return not self._is_vouched_for(end)  # where it is cut, nothing can follow
 
-    def _frame_after(self, start: int) -> bool:
-        """Tell whether a later frame of this log begins at or after `start`.
+    def _is_vouched_for(self, start: int) -> bool:
+        """Tell whether a later frame that begins at or after `start` vouches for the entry that is due.
 
         Only header and trailer are looked at: bounded work for each place where the magic stands.
         """
@@ -226,7 +238,7 @@ class Scan:
                 continue
             start += at
             header = _parse(_pread(self._fd, start, min(HEADER_SIZE, self._end - start)))
-            if not isinstance(header, str) and header.seq > self.seq and start + header.size <= self._end:
+            if not isinstance(header, str) and header.vouches_for(self.seq) and start + header.size <= self._end:
                 trailer = _pread(self._fd, start + header.size - _TRAILER.size, _TRAILER.size)
                 if trailer == _TRAILER.pack(header.size, header.crc, END):
                     return True
@@ -238,15 +250,15 @@ def _parse(data: bytes) -> _Header | str:
     """Return the header in `data`, or say what there is instead."""
     if len(data) < HEADER_SIZE:
         return "a header that is cut short"
-    magic, version, flags, seq, leaf_size, blobs_size, leaf_crc, blobs_crc = _FIELDS.unpack_from(data)
+    magic, version, unsynced, seq, leaf_size, blobs_size, leaf_crc, blobs_crc = _FIELDS.unpack_from(data)
     if magic != MAGIC:
         return "no frame"
     (check,) = _CRC.unpack_from(data, _FIELDS.size)
     if crc32(data[: _FIELDS.size]) != check:
         return "a header that does not agree with its CRC"
-    if version != VERSION or flags != 0 or not 0 < leaf_size <= MAX_LEAF:
-        return f"a frame of a form not known here (version {version}, flags {flags}, leaf of {leaf_size} bytes)"
-    return _Header(seq, leaf_size, blobs_size, leaf_crc, blobs_crc, check)
+    if version != VERSION or not 0 < leaf_size <= MAX_LEAF:
+        return f"a frame of a form not known here (version {version}, leaf of {leaf_size} bytes)"
+    return _Header(unsynced, seq, leaf_size, blobs_size, leaf_crc, blobs_crc, check)
 
 
 def _pread(fd: int, offset: int, size: int) -> bytes:

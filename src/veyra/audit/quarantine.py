@@ -17,6 +17,7 @@ from typing import Final, NamedTuple
 
 from veyra.audit.entry import Draft, new_id, recovered_tail
 from veyra.audit.files import created, make_folder, sync_data, write_all
+from veyra.audit.segment import content_end
 
 FOLDER: Final = "quarantine"
 _PENDING: Final = ".pending"
@@ -60,7 +61,7 @@ def set_aside(directory: Path, fd: int, segment: int, offset: int) -> None:
     """
     folder = directory / FOLDER
     make_folder(folder)
-    size = os.fstat(fd).st_size - offset
+    size = content_end(fd, offset) - offset
     with created(folder / f"{segment:08d}-{offset}-{new_id()}{_PENDING}") as torn:
         write_all(torn, os.pread(fd, size, offset))
     os.ftruncate(fd, offset)

@@ -4,6 +4,9 @@ A segment begins with a head: a magic, its length, one line of JSON and a CRC. T
 segment's number (`index`), the sequence number of its first frame (`first`) and the tree's compact range before it
 (`peaks`), so that the log can be opened by reading its last segment alone.
 
+Zero bytes at its end are room for more frames, made ahead so that a sync need not write the file's length (ADR-0015).
+They count as not there: a frame ends with a byte that is not zero.
+
 A segment is sealed as soon as the next one exists. Where that one's `first` is smaller than what this one reaches,
 the frames of this one from `first` on are void: the disk had failed to keep them, and they were written again.
 """
@@ -28,6 +31,7 @@ VERSION: Final = 1
 _START = struct.Struct(">8sHI")
 _CRC = struct.Struct(">I")
 _MAX_HEAD = 16_384
+_PIECE = 1 << 16
 _DIGITS = 8
 
 
@@ -98,6 +102,21 @@ def read(fd: int) -> tuple[Head, int]:
         msg = "a head of a segment that does not agree with its CRC"
         raise ValueError(msg)
     return _parse(data[_START.size : end]), end + _CRC.size
+
+
+def content_end(fd: int, start: int = 0) -> int:
+    """Return where what is in the segment `fd` ends, and its room begins; `start` where nothing but zeros follows that.
+
+    What is before `start` is not looked at.
+    """
+    end = os.fstat(fd).st_size
+    while end > start:
+        begin = max(start, end - _PIECE)
+        data = os.pread(fd, end - begin, begin).rstrip(b"\0")
+        if data:
+            return begin + len(data)
+        end = begin
+    return start
 
 
 @contextmanager

@@ -11,12 +11,15 @@
 
 1. Appending: lock, take in what other processes appended, number the frames, one write, unlock. Durable after
    `sync`, an fdatasync outside the lock: it covers what everybody wrote to the file before it.
-2. A frame that is whole in the file is never removed, whoever wrote it and whether or not it was acknowledged.
+2. A frame that is whole in the file is never removed, whoever wrote it and whether or not it was acknowledged, unless
+   it stands behind a torn one, and so was not.
 3. An fdatasync that failed is never tried again on the same file: the kernel may have dropped the pages and report
    success the next time. A new segment is begun at the last place known to be durable, and what stood after it is
    written there again. Whoever else had appended to the old one finds the new one after its own sync, and sees
    whether it holds all that it had written.
 4. A sealed segment is durable: it is synced before the next one appears.
+5. Few bytes are written into room: zeros that were written ahead, so that a sync need not write the file's length
+   (ADR-0015). What is not used is cut off when a session ends; what a crash leaves of it is used by whoever comes next.
 """
 
 from __future__ import annotations
@@ -35,7 +38,7 @@ from typing import Final, NamedTuple, NoReturn
 from veyra.audit import ballast, checkpoint, quarantine, saved, segment, sessions
 from veyra.audit.checkpoint import Checkpoint
 from veyra.audit.entry import Sealed, new_id
-from veyra.audit.files import checksum, created, make_folder, sync_data, write_all
+from veyra.audit.files import checksum, created, make_folder, sync_data, write_all, write_at
 from veyra.audit.frame import Scan, encode
 from veyra.audit.saved import State
 from veyra.audit.segment import Head
@@ -46,6 +49,10 @@ from veyra.errors import AuditCorruptError
 SEGMENT_SIZE: Final = 64 << 20
 SEGMENT_AGE_NS: Final = 24 * 3600 * 10**9
 _SYNC_TRIES = 3
+_ROOM = 128 << 10
+_SMALL = 16 << 10
+"""What is larger shares its sync among many entries: it is written behind the room, and makes none."""
+_MARGIN = 8
 
 
 class TornTailError(Exception):
@@ -118,6 +125,7 @@ class Store:
         self._head: Head
         self._next: str
         self._offset = 0
+        self._room_end = -1
         self._tree = Tree()
         self._durable = Mark(0, 0, Tree())
         self._summed = (0, 0, 0)
@@ -177,6 +185,9 @@ class Store:
 
     def end(self) -> None:
         """Strike the session off and let go of the files. Its last entry must be durable."""
+        with contextlib.suppress(OSError, TornTailError, AuditCorruptError), self._lock:
+            self._follow()
+            self._cut_room()  # where that fails, the room stays for whoever comes next
         sessions.end(self._session, self._session_fd)
         self._session_fd = -1
         self.release()
@@ -217,7 +228,7 @@ class Store:
         self._enter(len(segment.listed(self._directory)) - 1)
         if known is not None and known.origin != self.origin:
             self._refuse("its checkpoint is of another log")
-        end = os.fstat(self._fd).st_size
+        end = segment.content_end(self._fd, self._offset)
         state = saved.read_state(self._directory, known)
         if state is not None and self._is_here(state, end):
             self._offset, self._tree = state.offset, state.tree
@@ -358,10 +369,10 @@ class Store:
     def _follow(self) -> None:
         """Go to the log's end through what others appended; raises as `append`."""
         while True:
-            end = os.lseek(self._fd, 0, os.SEEK_END)
-            if end < self._offset:
-                self._refuse(f"segment {self._head.index} was cut: it ended at {self._offset}, and ends at {end}")
-            scan = None if end == self._offset else self._take_in(end)
+            size = os.lseek(self._fd, 0, os.SEEK_END)
+            if size < self._offset:
+                self._refuse(f"segment {self._head.index} was cut: it ended at {self._offset}, and ends at {size}")
+            scan = None if self._is_at_end(size) else self._take_in()
             if self._is_overtaken():
                 self._enter_next()
             elif scan is None or scan.damage is None:
@@ -371,9 +382,18 @@ class Store:
             else:
                 self._refuse_damage(scan)
 
-    def _take_in(self, end: int) -> Scan:
-        """Go on through the frames up to `end`, or to the first bytes that are none."""
-        scan = Scan(self._fd, self._offset, end, self._tree.size)
+    def _is_at_end(self, size: int) -> bool:
+        """Tell whether the file, of `size` bytes, has nothing but room behind what is known of it."""
+        if size == self._room_end:  # zeros then: whoever writes begins where they begin
+            return not os.pread(self._fd, _MARGIN, self._offset).rstrip(b"\0")
+        if segment.content_end(self._fd, self._offset) > self._offset:
+            return False
+        self._room_end = size
+        return True
+
+    def _take_in(self) -> Scan:
+        """Go on through the frames that follow, up to the first bytes that are none."""
+        scan = Scan(self._fd, self._offset, segment.content_end(self._fd, self._offset), self._tree.size)
         for frame in scan:
             digest = leaf_hash(frame.leaf)
             self._tree.append(digest)
@@ -384,23 +404,34 @@ class Store:
 
     def _write(self, placed: Sequence[Placed]) -> tuple[int, OSError | None]:
         """Append frames; return how many are whole in the file. After a failure, cut what is not."""
-        first = self._tree.size
-        frames = [encode(seq, item.entry) for seq, item in enumerate(placed, first)]
-        ends = list(accumulate(map(len, frames), initial=self._offset))
-        count, reached, failure = len(frames), ends[-1], None
-        try:
-            write_all(self._fd, b"".join(frames))
-        except OSError as error:
-            failure, reached = error, os.fstat(self._fd).st_size
-            count = max(bisect_right(ends, reached) - 1, 0)  # less than 0 would be a file that was cut meanwhile
-        self._offset = ends[count]
-        self._tree.extend([item.entry.hash for item in placed[:count]])
-        for seq, item in enumerate(placed[:count], first):
+        first, begin = self._tree.size, self._offset
+        durable = self._durable.tree.size
+        frames = [encode(seq, item.entry, seq - durable) for seq, item in enumerate(placed, first)]
+        data = b"".join(frames)
+        size = len(data)
+        if begin + size > self._room_end and size <= _SMALL:
+            data += bytes(_ROOM)
+        written, failure = write_at(self._fd, data, begin)
+        self._room_end = max(self._room_end, begin + written)
+        if written >= size:
+            failure = None  # a room that is not whole is done without
+        else:
+            ends = list(accumulate(map(len, frames), initial=0))
+            count = bisect_right(ends, written) - 1
+            placed, size = placed[:count], ends[count]
+        self._offset = begin + size
+        self._tree.extend([item.entry.hash for item in placed])
+        for seq, item in enumerate(placed, first):
             item.seq = seq
-        if reached > self._offset:
+        if failure is not None and written > size:
             with contextlib.suppress(OSError):  # then the torn bytes stay, and the next append finds them
-                os.ftruncate(self._fd, self._offset)
-        return count, failure
+                self._cut_room()
+        return len(placed), failure
+
+    def _cut_room(self) -> None:
+        """Cut off what is behind the last frame: room, or torn bytes of our own."""
+        os.ftruncate(self._fd, self._offset)
+        self._room_end = self._offset
 
     def _restore(self) -> None:
         """Append again those entries of ours that a new segment left out."""
@@ -422,7 +453,7 @@ class Store:
                 return
             _, offset, start = self._durable
             tree = start.copy()
-            scan = Scan(self._fd, offset, os.fstat(self._fd).st_size, tree.size)
+            scan = Scan(self._fd, offset, segment.content_end(self._fd, offset), tree.size)
             for frame in scan:
                 tree.append(leaf_hash(frame.leaf))
             frames = [os.pread(self._fd, scan.offset - offset, offset)]
@@ -430,7 +461,7 @@ class Store:
             lost = [item for item in self._pending if item.seq >= tree.size or doubtful.get(item.seq) is item]
             places = range(tree.size, tree.size + len(lost))
             for item, seq in zip(lost, places, strict=True):
-                frames.append(encode(seq, item.entry))
+                frames.append(encode(seq, item.entry, seq - start.size))
                 tree.append(item.entry.hash)
             self._begin(start, frames)
             for item, seq in zip(lost, places, strict=True):
@@ -444,6 +475,8 @@ class Store:
             return
         if self._offset < SEGMENT_SIZE and time.time_ns() - self._head.created < SEGMENT_AGE_NS:
             return
+        with contextlib.suppress(OSError):  # room in a sealed segment is in nobody's way
+            self._cut_room()
         try:
             sync_data(self._fd)
         except OSError:
@@ -474,12 +507,13 @@ class Store:
     def _enter(self, index: int) -> None:
         """Open a segment and stand before its first frame; what is before that is durable (rule 4)."""
         try:
-            fd = os.open(segment.path(self._directory, index), os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
+            fd = os.open(segment.path(self._directory, index), os.O_RDWR | os.O_CLOEXEC)
         except FileNotFoundError:
             self._refuse(f"segment {index} is missing")
         if self._fd >= 0:
             os.close(self._fd)
         self._fd = fd
+        self._room_end = -1
         try:
             self._head, self._offset = segment.read(fd)
         except ValueError as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -112,7 +111,7 @@ class Walk:
 
     def _frames(self, file: Path, begin: int, first: int, limit: int | None) -> Iterator[Frame]:
         with segment.opened(file) as fd:
-            scan = Scan(fd, begin, os.fstat(fd).st_size, first, blobs=self._blobs)
+            scan = Scan(fd, begin, segment.content_end(fd, begin), first, blobs=self._blobs)
             for frame in scan if limit is None or limit > first else ():
                 self._reached = frame.seq + 1
                 if frame.seq >= self._start:
@@ -123,17 +122,17 @@ class Walk:
 
     def _runs(self, file: Path, begin: int, first: int, limit: int | None) -> Iterator[Run]:
         with segment.opened(file) as fd:
-            seq, offset, size = first, begin, os.fstat(fd).st_size
+            seq, offset, end = first, begin, segment.content_end(fd, begin)
             while limit is None or seq < limit:
-                for offsets, leaves, end in skim(fd, offset, size, seq, self._proven):
-                    offset = end
+                for offsets, leaves, stop in skim(fd, offset, end, seq, self._proven):
+                    offset = stop
                     count = len(leaves) if limit is None else min(len(leaves), limit - seq)
                     self._reached = seq + count
                     yield Run(seq, offsets[:count], leaves[:count])
                     seq += count
                     if seq == limit:
                         return
-                scan = Scan(fd, offset, size, seq, blobs=False)
+                scan = Scan(fd, offset, end, seq, blobs=False)
                 frame = next(iter(scan), None)
                 if frame is None:
                     self._judge(file, scan, limit)

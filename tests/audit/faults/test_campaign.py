@@ -30,8 +30,8 @@ from typing import NamedTuple
 import pytest
 
 from audit.faults.driver import opened
-from audit.recording import ask, die, pair
-from veyra.audit import AuditLog, custody, read_entries, segment, verify
+from audit.recording import ask, die, pair, tear
+from veyra.audit import AuditLog, custody, read_entries, verify
 from veyra.audit.anchors import usual
 from veyra.audit.keys import Places
 from veyra.audit.spool import left_in, place_of
@@ -89,8 +89,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
         die(log)
 
     asyncio.run(leave())
-    with segment.listed(place / "log")[-1].open("ab") as file:
-        file.write(b"\x89VEYRA\r\n and no more")
+    tear(place / "log", b"\x89VEYRA\r\n and no more")
     return place
 
 
@@ -200,7 +199,7 @@ async def tried_at(template: Path, tmp_path: Path, policy: str, call: str, fault
     ("call", "point"),
     [
         ("openat", Point(1, 9)),
-        ("write", Point(0, 5)),
+        ("pwrite64", Point(0, 3)),
         ("fdatasync", Point(1, 4)),
         ("rename", Point(2, 1)),
         ("flock", Point(3, 8)),

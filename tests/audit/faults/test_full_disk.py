@@ -89,11 +89,11 @@ async def test_a_full_disk_sends_entries_to_the_second_place(disk: Path, tmp_pat
     log = AuditLog(disk / "log", on_failure="spool", spool=tmp_path / "spool")
     await pair(log, "before")
     filler = fill(disk, 0)
-    for number in range(60):
+    for number in range(160):
         await pair(log, f"c{number}")
     assert log.health().spooled > 0
     filler.unlink()
     await log.aclose()
-    assert statuses(disk / "log") == {"ok": 61}
+    assert statuses(disk / "log") == {"ok": 161}
     report = verify(disk / "log")
     assert (report.ok, report.open) == (True, 0), report.problems
