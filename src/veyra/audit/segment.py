@@ -31,7 +31,8 @@ VERSION: Final = 1
 _START = struct.Struct(">8sHI")
 _CRC = struct.Struct(">I")
 _MAX_HEAD = 16_384
-_PIECE = 1 << 16
+_PIECE, _STEP = 1 << 16, 1 << 9
+_ZEROS = bytes(_PIECE)
 _DIGITS = 8
 
 
@@ -112,11 +113,19 @@ def content_end(fd: int, start: int = 0) -> int:
     end = os.fstat(fd).st_size
     while end > start:
         begin = max(start, end - _PIECE)
-        data = os.pread(fd, end - begin, begin).rstrip(b"\0")
-        if data:
-            return begin + len(data)
+        data = os.pread(fd, end - begin, begin)
+        if not _ZEROS.startswith(data):
+            return begin + _stripped(data)
         end = begin
     return start
+
+
+def _stripped(data: bytes) -> int:
+    """Return how many bytes are left without the zeros at the end: as `rstrip`, which goes byte by byte, but quickly."""
+    end = len(data)
+    while end > 0 and _ZEROS.startswith(data[max(end - _STEP, 0) : end]):
+        end -= _STEP
+    return len(data[: max(end, 0)].rstrip(b"\0"))
 
 
 @contextmanager

@@ -376,6 +376,7 @@ class Store:
             if self._is_overtaken():
                 self._enter_next()
             elif scan is None or scan.damage is None:
+                self._room_end = size
                 return
             elif scan.damage.torn:
                 raise TornTailError
@@ -386,10 +387,7 @@ class Store:
         """Tell whether the file, of `size` bytes, has nothing but room behind what is known of it."""
         if size == self._room_end:  # zeros then: whoever writes begins where they begin
             return not os.pread(self._fd, _MARGIN, self._offset).rstrip(b"\0")
-        if segment.content_end(self._fd, self._offset) > self._offset:
-            return False
-        self._room_end = size
-        return True
+        return segment.content_end(self._fd, self._offset) == self._offset
 
     def _take_in(self) -> Scan:
         """Go on through the frames that follow, up to the first bytes that are none."""

@@ -74,6 +74,9 @@ class Tree:
     def extend(self, leaves: Iterable[bytes]) -> None:
         """Add the hashes of the next leaves; twice as quick as adding each by itself."""
         nodes, rest, right, begin = list(leaves), self.size, list[bytes](), _NODE.copy
+        if len(nodes) == 1:
+            self.append(nodes[0])
+            return
         self.size += len(nodes)
         while nodes:
             if rest & 1:

@@ -183,7 +183,7 @@ def cost(
     if at is not None and at.tzinfo is None:
         msg = "the time of a price needs a time zone: use datetime.now(tz=UTC), say"
         raise InvalidRequestError(msg)
-    moment = None if at is None else at.astimezone(UTC)
+    moment = at if at is None or at.tzinfo is UTC else at.astimezone(UTC)
     day = table.date if moment is None else moment.date()
     rates = _in_force(prices.rates, day, None if moment is None else moment.time(), usage.input_total)
     dollars = None if rates is None else _sum(rates, usage, long_cache=cache_ttl == "1h")
@@ -250,4 +250,5 @@ def _sum(rates: Rates, usage: Usage, *, long_cache: bool) -> Decimal | None:
     for tokens, rate in charged:
         if tokens:
             dollars = _EXACT.fma(rate, tokens, dollars)
-    return Decimal(f"{_EXACT.normalize(_EXACT.scaleb(dollars, -6)):f}")
+    exact = _EXACT.normalize(_EXACT.scaleb(dollars, -6))
+    return exact if exact.adjusted() < 1 else Decimal(f"{exact:f}")  # without an exponent, which tens may have
