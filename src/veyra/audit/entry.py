@@ -77,7 +77,6 @@ SHAPES: Final[Mapping[str, tuple[str, ...]]] = {
 """The keys of each kind, in order. A later version may add kinds, and keys after these; readers keep both."""
 
 _PLAIN = frozenset({str, int, bool, NoneType})
-_ENCODED = _PLAIN | {float, list}
 _TEXTS = frozenset({str})
 _ODD = b"\\ !" + bytes(range(0x7F, 0x100))
 """What, in text, is not written here as msgspec writes it, or makes names stand in another order than their JSON."""
@@ -352,10 +351,8 @@ def _plain_attributes(attributes: Mapping[str, object]) -> str | None:
 
     It does for all but some numbers, and text that needs an escape or is sorted otherwise because of its JSON form.
     """
-    kinds = set(map(type, attributes.values()))
-    if not (_ENCODED.issuperset(kinds) and _TEXTS.issuperset(map(type, attributes))):
-        return None
-    if not (_PLAIN.issuperset(kinds) or all(map(_is_plain, attributes.values()))):
+    odd = [value for value in attributes.values() if type(value) not in _PLAIN]
+    if (odd and not all(map(_is_plain, odd))) or not _TEXTS.issuperset(map(type, attributes)):
         return None
     try:
         text: bytes = _encode(attributes if type(attributes) is dict else dict(attributes))
@@ -365,10 +362,10 @@ def _plain_attributes(attributes: Mapping[str, object]) -> str | None:
 
 
 def _is_plain(value: object) -> bool:
-    """Tell whether a value of a kind that both write is written the same by both."""
+    """Tell whether both write a value the same that is neither text nor a whole number, a truth value or None."""
     if type(value) is float:
         return value == 0 or 1e-4 <= abs(value) < 1e16
-    return type(value) is not list or (bool(value) and _TEXTS.issuperset(map(type, value)))
+    return type(value) is list and bool(value) and _TEXTS.issuperset(map(type, value))
 
 
 def _any_attributes(attributes: Mapping[str, object], limit: int | None) -> str:
