@@ -15,6 +15,7 @@ import pytest
 
 from audit.recording import answer, ask, asked_parts, kinds, pair, run, statuses
 from veyra.audit import AuditLog, BodyPart, read_attempts, read_entries, verify
+from veyra.audit import log as log_module
 from veyra.audit.index import Index
 from veyra.audit.search import Query, by_status
 from veyra.audit.tree import leaf_hash
@@ -241,12 +242,14 @@ async def test_a_cancelled_outcome_is_still_written(tmp_path: Path) -> None:
     """Cancelling the waiting, again and again, loses nothing that was queued."""
     log = AuditLog(tmp_path)
     intent = await ask(log)
-    task = asyncio.ensure_future(answer(log, intent, status="cancelled"))
-    await asyncio.sleep(0)
-    task.cancel()
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
+    with log_module._WRITERS[log].busy:  # nothing is written meanwhile: the outcome is queued, and waits
+        task = asyncio.ensure_future(answer(log, intent, status="cancelled"))
+        await asyncio.sleep(0)
+        task.cancel()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert statuses(tmp_path) == {}
     log.close()
     assert statuses(tmp_path) == {"cancelled": 1}
 

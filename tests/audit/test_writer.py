@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from audit.recording import ASKED, answer, ask, kinds, pair, run, statuses
+from audit.recording import ASKED, answer, ask, kinds, pair, rest, run, statuses
 from veyra.audit import AuditLog, checkpoint, verify
 from veyra.audit import log as log_module
 from veyra.audit.entry import Attempt, intent
@@ -39,12 +39,14 @@ def step(work: Coroutine[Any, Any, Receipt]) -> Receipt | None:
 async def test_a_task_alone_on_its_loop_writes_its_entries_itself(tmp_path: Path) -> None:
     """Where no other task could run meanwhile, an entry is durable without a wait for the log's thread."""
     log = AuditLog(tmp_path)
-    first = await pair(log, "opens the log")
+    first = await ask(log, "opens the log")
+    rest(log)
+    outcome = step(answer(log, first, "opens the log"))
+    assert outcome is not None
     intent = step(ask(log, "alone"))
     assert intent is not None
-    outcome = step(answer(log, intent, "alone"))
-    assert outcome is not None
-    assert (first.seq, intent.seq, outcome.seq) == (2, 3, 4)
+    assert (first.seq, outcome.seq, intent.seq) == (1, 2, 3)
+    assert step(answer(log, intent, "alone")) is not None
     await log.aclose()
     assert statuses(tmp_path) == {"ok": 2}
     assert verify(tmp_path).ok
@@ -176,12 +178,14 @@ async def _pair_and_close(log: AuditLog) -> None:
 
 INTERRUPTED = """
 import asyncio, sys
-from audit.recording import ask, pair
+from audit.recording import answer, ask, pair, rest
 from veyra.audit import AuditLog, checkpoint
 
 async def main():
     log = AuditLog(sys.argv[1])
-    await pair(log, "before")
+    before = await ask(log, "before")
+    rest(log)
+    await answer(log, before, "before")
     armed = True
 
     def signal(event, arguments):
