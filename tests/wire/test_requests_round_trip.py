@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import json
 from collections import Counter
@@ -53,17 +54,21 @@ numbers = st.floats(0, 1) | st.integers(0, 1)
 
 
 # ---------------------------------------------------------------------------------------------- messages
+# Strategies are made once: to make and check them takes longer than to draw from them.
 
 
+@functools.cache
 @st.composite
 def calls(draw: st.DrawFn, dialect: str) -> ToolCall:
     """A call whose arguments stand as the dialect carries them: as text of any kind, or as an object."""
-    raw = msgspec.json.encode(draw(objects)).decode()
-    if dialect.startswith("openai"):
-        raw = draw(st.just(raw) | words)
+    if dialect.startswith("openai") and draw(st.booleans()):
+        raw = draw(words)
+    else:
+        raw = msgspec.json.encode(draw(objects)).decode()
     return ToolCall(draw(names), draw(names), parse(raw), raw)
 
 
+@functools.cache
 def images(dialect: str) -> st.SearchStrategy[Media]:
     if dialect == "ollama":
         return st.builds(Media, kind=st.just("image"), data=data)
@@ -75,6 +80,7 @@ def images(dialect: str) -> st.SearchStrategy[Media]:
     return shown | linked if dialect == "openai_chat" else shown | linked | kept
 
 
+@functools.cache
 def files(kind: MediaKind, media_type: str) -> st.SearchStrategy[Media]:
     """Media as Gemini takes them: always with their type."""
     form = {"kind": st.just(kind), "media_type": st.just(media_type)}
@@ -82,6 +88,7 @@ def files(kind: MediaKind, media_type: str) -> st.SearchStrategy[Media]:
     return st.builds(Media, data=data, **form) | linked | st.builds(Media, file_id=names, **form)
 
 
+@functools.cache
 def documents(dialect: str) -> st.SearchStrategy[Media]:
     if dialect == "gemini":
         return files("document", "application/pdf") | files("audio", "audio/wav")
@@ -98,39 +105,51 @@ def documents(dialect: str) -> st.SearchStrategy[Media]:
             return given_ | kept | linked
 
 
+texts = st.lists(st.builds(Text, words), max_size=1)
+thoughts = {
+    "anthropic": st.lists(st.builds(Reasoning, words, words), max_size=1),
+    "ollama": st.lists(st.builds(Reasoning, words), max_size=1),
+}
+
+
+@functools.cache
+def attached(dialect: str) -> st.SearchStrategy[list[Media]]:
+    return st.lists(images(dialect) | documents(dialect), min_size=1, max_size=2)
+
+
+@functools.cache
+def asked(dialect: str) -> st.SearchStrategy[list[ToolCall]]:
+    by_id: Any = (lambda call: call.id) if dialect == "gemini" else None
+    return st.lists(calls(dialect), min_size=1, max_size=2, unique_by=by_id)
+
+
+@functools.cache
 @st.composite
 def users(draw: st.DrawFn, dialect: str) -> Message:
     """A user's turn: text, or parts of which one at least is none, in an order that the dialect keeps."""
     if draw(st.booleans()):
         return Message("user", draw(words))
-    text = draw(st.lists(st.builds(Text, words), max_size=1))
-    media = draw(st.lists(images(dialect) | documents(dialect), min_size=1, max_size=2))
-    return Message("user", [*text, *media])
+    return Message("user", [*draw(texts), *draw(attached(dialect))])
 
 
+@functools.cache
 @st.composite
 def assistants(draw: st.DrawFn, dialect: str) -> Message:
     """An assistant's turn: text, or text and calls, with its thinking where the dialect takes that back."""
     if draw(st.booleans()):
         return Message("assistant", draw(words))
-    parts: list[Part] = []
-    if dialect == "anthropic":
-        parts += draw(st.lists(st.builds(Reasoning, words, words), max_size=1))
-    if dialect == "ollama":
-        parts += draw(st.lists(st.builds(Reasoning, words), max_size=1))
-    parts += draw(st.lists(st.builds(Text, words), max_size=1))
-    by_id: Any = (lambda call: call.id) if dialect == "gemini" else None
-    return Message("assistant", [*parts, *draw(st.lists(calls(dialect), min_size=1, max_size=2, unique_by=by_id))])
+    thought: list[Part] = [*draw(thoughts[dialect])] if dialect in thoughts else []
+    return Message("assistant", [*thought, *draw(texts), *draw(asked(dialect))])
 
 
-@st.composite
-def tools_turns(draw: st.DrawFn, dialect: str) -> Message:
+@functools.cache
+def tools_turns(dialect: str) -> st.SearchStrategy[Message]:
     """What tools gave back: as many results as the dialect puts into one turn."""
     named = names if dialect == "ollama" else st.none()
     failed = st.booleans() if dialect == "anthropic" else st.just(False)  # noqa: FBT003
     most = 2 if dialect in {"anthropic", "openai_responses"} else 1
     result = st.builds(ToolResult, names, words, named, is_error=failed)
-    return Message("tool", draw(st.lists(result, min_size=1, max_size=most)))
+    return st.lists(result, min_size=1, max_size=most).map(lambda results: Message("tool", results))
 
 
 @st.composite
@@ -141,6 +160,7 @@ def answered(draw: st.DrawFn, said: Message) -> list[Message]:
     return [Message("tool", given_)] if given_ else []
 
 
+@functools.cache
 @st.composite
 def conversations(draw: st.DrawFn, dialect: str) -> tuple[Message, ...]:
     """Turns in an order that models take: what a tool gave back is followed by the assistant."""
@@ -156,19 +176,14 @@ def conversations(draw: st.DrawFn, dialect: str) -> tuple[Message, ...]:
     return (*messages, draw(users(dialect)))
 
 
-@st.composite
-def requests(draw: st.DrawFn, dialect: str) -> Request:
-    """A request that says everything the dialect has words for."""
-    strict = (
+@functools.cache
+def requests(dialect: str) -> st.SearchStrategy[Request]:
+    """Requests that say everything the dialect has words for."""
+    is_strict = (
         st.booleans() if dialect == "openai_responses" else st.none() if dialect == "ollama" else maybe(st.booleans())
     )
-    tool = st.builds(Tool, name=names, description=st.just("") | words, parameters=objects, strict=strict)
-    tools = tuple(draw(st.lists(tool, max_size=2, unique_by=lambda tool: tool.name)))
-    choices = ["auto", "none", "required", *(tool.name for tool in tools)]
-    choice = None if dialect == "ollama" else draw(maybe(st.sampled_from(choices)))
-    if dialect == "gemini":  # strict is said of all tools, in the place of a choice
-        held = True if choice is None and draw(st.booleans()) else None
-        tools = tuple(replace(tool, strict=held) for tool in tools)
+    tool = st.builds(Tool, name=names, description=st.just("") | words, parameters=objects, strict=is_strict)
+    some_tools = st.lists(tool, max_size=2, unique_by=lambda tool: tool.name)
     efforts: dict[str, list[Any]] = {
         "openai_chat": ["none", "minimal", "low", "xhigh"],
         "openai_responses": ["none", "minimal", "low", "xhigh"],
@@ -185,27 +200,37 @@ def requests(draw: st.DrawFn, dialect: str) -> Request:
         "ollama": [None],
         "gemini": [None],
     }
-    return Request(
-        prompt="",
-        messages=draw(conversations(dialect)),
-        stream=draw(st.booleans()),
-        model=draw(names),
-        system=draw(maybe(words)),
-        max_tokens=draw(counts() if dialect == "anthropic" else maybe(counts())),
-        temperature=draw(maybe(numbers)),
-        top_p=draw(maybe(numbers)),
-        stop=draw(st.lists(words, max_size=2).map(tuple)) if has_stop else (),
-        seed=draw(maybe(st.integers(0, 99))) if has_seed else None,
-        tools=tools,
-        tool_choice=choice,
-        output=draw(maybe(schemas)),
-        reasoning=draw(maybe(st.sampled_from(efforts[dialect]))),
-        cache=draw(maybe(st.sampled_from(caches[dialect]))),
-        metadata={} if dialect in {"ollama", "gemini"} else draw(st.dictionaries(metadata[dialect], words, max_size=1)),
-        extra=draw(
-            st.dictionaries(names.map("x_".__add__), json_values.filter(lambda value: value is not None), max_size=1)
+    said: dict[str, st.SearchStrategy[Any]] = {
+        "messages": conversations(dialect),
+        "stream": st.booleans(),
+        "model": names,
+        "system": maybe(words),
+        "max_tokens": counts() if dialect == "anthropic" else maybe(counts()),
+        "temperature": maybe(numbers),
+        "top_p": maybe(numbers),
+        "stop": st.lists(words, max_size=2).map(tuple) if has_stop else st.just(()),
+        "seed": maybe(st.integers(0, 99)) if has_seed else st.none(),
+        "output": maybe(schemas),
+        "reasoning": maybe(st.sampled_from(efforts[dialect])),
+        "cache": maybe(st.sampled_from(caches[dialect])),
+        "metadata": st.dictionaries(metadata[dialect], words, max_size=1) if dialect in metadata else st.just({}),
+        "extra": st.dictionaries(
+            names.map("x_".__add__), json_values.filter(lambda value: value is not None), max_size=1
         ),
-    )
+    }
+    given_ = st.fixed_dictionaries(said)
+
+    @st.composite
+    def request(draw: st.DrawFn) -> Request:
+        tools = tuple(draw(some_tools))
+        choices = ["auto", "none", "required", *(tool.name for tool in tools)]
+        choice = None if dialect == "ollama" else draw(st.sampled_from([None, *choices]))
+        if dialect == "gemini":  # strict is said of all tools, in the place of a choice
+            held = True if choice is None and draw(st.booleans()) else None
+            tools = tuple(replace(tool, strict=held) for tool in tools)
+        return Request(prompt="", tools=tools, tool_choice=choice, **draw(given_))
+
+    return request()
 
 
 def expected(request: Request, dialect: str) -> Request:
