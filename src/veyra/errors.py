@@ -53,7 +53,8 @@ def excerpt(body: bytes | str) -> str:
     """Return the start of a provider's body for an error message: one line, printable, bounded."""
     text = body[: EXCERPT_LIMIT * 4].decode("utf-8", "replace") if isinstance(body, bytes) else body
     line = " ".join(text[: EXCERPT_LIMIT * 2].split())
-    line = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in line)
+    if not line.isprintable():
+        line = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in line)
     return line if len(line) <= EXCERPT_LIMIT else line[: EXCERPT_LIMIT - 1] + "…"
 
 
