@@ -89,7 +89,8 @@ PORT = SERVER.port
 
 
 def _run(pytester: pytest.Pytester, *arguments: str) -> pytest.RunResult:
-    return pytester.runpytest_subprocess("-p", "no:cacheprovider", *arguments, timeout=30)
+    # Hypothesis's plugin loads Hypothesis at the end of every run, which takes longer than the run.
+    return pytester.runpytest_subprocess("-p", "no:cacheprovider", "-p", "no:hypothesispytest", *arguments, timeout=30)
 
 
 @pytest.fixture(autouse=True)
