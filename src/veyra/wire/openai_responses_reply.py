@@ -189,7 +189,8 @@ class ResponseStreamReply(_Reply):
         own = _Own(finish)
         for block in self.blocks:
             if block.is_open:
-                self._stop(block, own.reasoning.get(block.text) or self._item(block), out)
+                known = own.reasoning.get(block.text) if block.kind == "reasoning" else None
+                self._stop(block, known or self._item(block), out)
         for index, item in enumerate(own.rest, len(self.blocks)):
             self._tell(out, "output_item.added", output_index=index, item=item)
             self._tell(out, "output_item.done", output_index=index, item=item)
