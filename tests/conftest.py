@@ -1,10 +1,15 @@
-"""What holds for every test: no setting of the machine is seen. The plugin's guard sees to it that no other host is reached."""
+"""What holds for every test: no setting of the machine is seen, and its files are in memory where there is room.
+
+The plugin's guard sees to it that no other host is reached.
+"""
 
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from hypothesis import settings
@@ -16,7 +21,33 @@ settings.load_profile("veyra")
 
 _SETTINGS = ("VEYRA_", "OPENAI_", "ANTHROPIC_", "OLLAMA_", "PYTHON")
 _PROXIES = {"http_proxy", "https_proxy", "all_proxy", "no_proxy"}
-_KEPT = {"VEYRA_SHARED", "PYTHONPATH", "PYTHONHOME", "PYTHONDONTWRITEBYTECODE"}
+_KEPT = {"VEYRA_SHARED", "PYTHONPATH", "PYTHONHOME"}
+
+_IN_MEMORY = Path("/dev/shm")
+_ROOM = 2 << 30
+_TEMPORARY = "PYTEST_DEBUG_TEMPROOT"
+"""Pytest's own variable for the place of its temporary files."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Put the temporary files into memory where there is room, and neither `--basetemp` nor a variable says where they go.
+
+    A process that is killed loses nothing of what it wrote, on a disk as in memory, and a system call that strace lets fail
+    comes to neither: waiting for the disk would show nothing more. Where it matters that a sync takes its time, as entries
+    gather meanwhile, a test has `disk_path`.
+    """
+    is_told = config.getoption("basetemp") is not None or {_TEMPORARY, "TMPDIR"} & os.environ.keys()
+    if not is_told and os.access(_IN_MEMORY, os.W_OK | os.X_OK) and shutil.disk_usage(_IN_MEMORY).free >= _ROOM:
+        os.environ[_TEMPORARY] = str(_IN_MEMORY)
+
+
+@pytest.fixture
+def disk_path() -> Iterator[Path]:
+    """A directory of the test's own where this machine has its temporary files: on a disk, unless they are in memory anyway."""
+    with TemporaryDirectory(prefix="veyra-") as directory:
+        place = Path(directory, "test")
+        place.mkdir()
+        yield place
 
 
 @pytest.fixture(autouse=True)

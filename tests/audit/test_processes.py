@@ -24,40 +24,40 @@ def _start(directory: Path, tasks: int, calls: int) -> subprocess.Popen[bytes]:
     return subprocess.Popen(command, stdout=subprocess.PIPE, cwd=TESTS)
 
 
-def test_processes_write_to_one_directory_at_once(tmp_path: Path) -> None:
+def test_processes_write_to_one_directory_at_once(disk_path: Path) -> None:
     """Four processes record side by side: every acknowledged entry is there once, numbers and pairs are exact."""
-    writers = [_start(tmp_path, 8, 30) for _ in range(4)]
+    writers = [_start(disk_path, 8, 30) for _ in range(4)]
     lines = [line for writer in writers for line in writer.communicate()[0].decode().split("\n") if line]
     assert [writer.returncode for writer in writers] == [0] * 4
-    entries = list(read_entries(tmp_path))
+    entries = list(read_entries(disk_path))
     assert Counter(line.split()[1] for line in lines) == Counter(
         entry.leaf["id"] for entry in entries if entry.leaf["kind"].startswith("call.")
     )
     assert len(lines) == 4 * 8 * 30 * 2
-    report = verify(tmp_path)
+    report = verify(disk_path)
     assert report.ok, report.problems
     assert report.checkpoint_size == report.size == len(lines) + 8
 
 
 @pytest.mark.parametrize("kills", [10, pytest.param(200, marks=[pytest.mark.long, pytest.mark.timeout(580)])])
-async def test_a_kill_at_any_moment_loses_nothing_acknowledged(tmp_path: Path, kills: int) -> None:
+async def test_a_kill_at_any_moment_loses_nothing_acknowledged(disk_path: Path, kills: int) -> None:
     """Up to four processes at once, killed at random: what was acknowledged is there, pairs are exact, the rest abandoned."""
     chance = random.Random(kills)
     acknowledged: list[str] = []
     for done in range(0, kills, 4):
-        writers = [_start(tmp_path, chance.choice([1, 4, 32]), 0) for _ in range(min(4, kills - done))]
+        writers = [_start(disk_path, chance.choice([1, 4, 32]), 0) for _ in range(min(4, kills - done))]
         for writer in writers:
             acknowledged += _kill(writer, chance.random() * 0.4)
-    await filled(tmp_path, 1)
-    ids = [entry.leaf["id"] for entry in read_entries(tmp_path)]
+    await filled(disk_path, 1)
+    ids = [entry.leaf["id"] for entry in read_entries(disk_path)]
     assert len(ids) == len(set(ids))
     assert set(acknowledged) <= set(ids), "an acknowledged entry is lost"
-    report = verify(tmp_path)
+    report = verify(disk_path)
     assert report.ok, report.problems
     assert report.open == 0
     assert report.intents == report.outcomes
-    assert set(statuses(tmp_path)) <= {"ok", "abandoned"}
-    assert list((tmp_path / "sessions").iterdir()) == []
+    assert set(statuses(disk_path)) <= {"ok", "abandoned"}
+    assert list((disk_path / "sessions").iterdir()) == []
     print(
         f"{kills} kills, {len(acknowledged)} acknowledged, {report.abandoned} abandoned of {report.intents}, lost = 0"
     )

@@ -94,9 +94,9 @@ class Asked(BaseHTTPRequestHandler):
 
 
 @pytest.mark.parametrize("kills", [10, pytest.param(200, marks=[pytest.mark.long, pytest.mark.timeout(580)])])
-def test_no_kill_loses_a_record(kills: int, tmp_path: Path) -> None:
+def test_no_kill_loses_a_record(kills: int, disk_path: Path) -> None:
     """Every request has an intent, every printed answer an outcome, and reopening marks the rest abandoned."""
-    log, printed, seen, killed = tmp_path / "log", set[str](), 0, 0
+    log, printed, seen, killed = disk_path / "log", set[str](), 0, 0
     rounds = 0
     while killed < kills:
         rounds += 1

@@ -64,11 +64,11 @@ class Caller:
 
 
 @pytest.mark.parametrize("kills", [6, pytest.param(200, marks=[pytest.mark.long, pytest.mark.timeout(580)])])
-async def test_no_kill_among_four_processes_loses_anything(tmp_path: Path, kills: int) -> None:
+async def test_no_kill_among_four_processes_loses_anything(disk_path: Path, kills: int) -> None:
     """Every request has an intent, every answer an outcome, pairs are exact, and the signed log verifies."""
     chance = random.Random(kills)
-    custody.generate(tmp_path / "log", Places(tmp_path / "key", tmp_path / "heads"))
-    callers = [Caller(tmp_path) for _ in range(4)]
+    custody.generate(disk_path / "log", Places(disk_path / "key", disk_path / "heads"))
+    callers = [Caller(disk_path) for _ in range(4)]
     seen: list[tuple[str, str]] = []
     for caller in callers:
         caller.begin()
@@ -79,20 +79,20 @@ async def test_no_kill_among_four_processes_loses_anything(tmp_path: Path, kills
                 caller.hear()
         number = chance.randrange(4)
         seen += callers[number].kill()
-        callers[number] = Caller(tmp_path)
+        callers[number] = Caller(disk_path)
         callers[number].begin()
     for caller in callers:
         seen += caller.kill()
-    log = AuditLog(tmp_path / "log", key=tmp_path / "key", heads=tmp_path / "heads")
+    log = AuditLog(disk_path / "log", key=disk_path / "key", heads=disk_path / "heads")
     await log.intent(call="next", attempt=1, backend="mock", attributes={})
     await log.aclose()
-    leaves = [entry.leaf for entry in read_entries(tmp_path / "log")]
+    leaves = [entry.leaf for entry in read_entries(disk_path / "log")]
     intents = [leaf["id"] for leaf in leaves if leaf["kind"] == "call.intent"]
     outcomes = [leaf for leaf in leaves if leaf["kind"] == "call.outcome"]
     assert {ident for word, ident in seen if word == "s"} <= set(intents)
     assert {ident for word, ident in seen if word == "a"} <= {leaf["id"] for leaf in outcomes if leaf["status"] == "ok"}
     assert sorted(intents) == sorted(leaf["intent"] for leaf in outcomes)
-    report = verify(tmp_path / "log", anchors=usual(tmp_path / "log", Places(tmp_path / "key", tmp_path / "heads")))
+    report = verify(disk_path / "log", anchors=usual(disk_path / "log", Places(disk_path / "key", disk_path / "heads")))
     assert report.ok, report.problems
     assert seen
     print(f"{kills} kills among 4 processes, {len(seen)} requests and answers, {len(intents)} intents, lost = 0")
