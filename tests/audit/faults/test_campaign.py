@@ -209,8 +209,11 @@ async def tried_at(template: Path, tmp_path: Path, policy: str, call: str, fault
 async def test_a_fault_loses_nothing(
     template: Path, tmp_path: Path, policy: str, call: str, fault: str, point: Point
 ) -> None:
-    """A sample of the points: one use of each of some system calls."""
-    assert (await tried_at(template, tmp_path, policy, call, fault, point)).struck
+    """A sample of the points: one use of each of some system calls, or an earlier one where the thread had fewer."""
+    for use in range(point.use, 0, -1):  # how many entries a caller writes itself hangs on what the log's thread is at
+        if (await tried_at(template, tmp_path, policy, call, fault, Point(point.thread, use))).struck:
+            return
+    pytest.fail("no use was struck")
 
 
 @pytest.mark.long
