@@ -183,7 +183,8 @@ class Recorder:
         except (OSError, AuditError):
             self._session.undo(entries)
             raise
-        self._session.undo(entries[len(placed) :])
+        if len(placed) < len(entries):
+            self._session.undo(entries[len(placed) :])
         self._in_log += len(placed)
         self._in_doubt += placed
         return failure

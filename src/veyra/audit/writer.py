@@ -180,10 +180,11 @@ class Writer:
         closing = False
         while not closing:
             batch, closing = self._take()
+            is_idle = not batch and not self._kept
+            if not is_idle:
+                self._serve([*self._kept, *batch])
             with self.busy:
-                if batch or self._kept:
-                    self._serve([*self._kept, *batch])
-                elif not closing:
+                if is_idle and not closing:
                     self._recorder.retry()
                     self._recorder.beat()
                 if closing:
@@ -213,16 +214,17 @@ class Writer:
         return batch, True
 
     def _serve(self, batch: Sequence[Waiting]) -> None:
-        """Write a batch and tell each waiter; keep what nobody waits for and could not be written."""
-        results = self._recorder.record([waiting.draft for waiting in batch])
-        self._kept = []
-        for waiting in batch:
-            if waiting.future is None:
-                if isinstance(results[waiting.draft.id], OSError | AuditError):
-                    self._kept.append(waiting)
-                else:
-                    self._done.add(waiting.size)
-        self._settled += len(batch) - len(self._kept)
+        """Write a batch; keep what nobody waits for and could not be written. Then tell each waiter, who may write the next entry itself."""
+        with self.busy:
+            results = self._recorder.record([waiting.draft for waiting in batch])
+            self._kept = []
+            for waiting in batch:
+                if waiting.future is None:
+                    if isinstance(results[waiting.draft.id], OSError | AuditError):
+                        self._kept.append(waiting)
+                    else:
+                        self._done.add(waiting.size)
+            self._settled += len(batch) - len(self._kept)
         _tell(batch, results)
 
     def _due(self) -> float | None:

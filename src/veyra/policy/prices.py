@@ -47,7 +47,7 @@ class Cost:
     @property
     def micro(self) -> int:
         """The amount in millionths, rounded to the nearest (half to even)."""
-        return int(_EXACT.quantize(_EXACT.scaleb(self.amount, 6), Decimal(1)))
+        return round(_EXACT.scaleb(self.amount, 6))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,14 +178,14 @@ def cost(
     """
     prices = _bundled_entry(provider, model) if table is None else table.find(provider, model)
     table = bundled() if table is None else table
-    if prices is None or usage.input_total is None or not set(prices.media).isdisjoint(media):
+    if prices is None or usage.input_total is None or (media and not set(prices.media).isdisjoint(media)):
         return None
     if at is not None and at.tzinfo is None:
         msg = "the time of a price needs a time zone: use datetime.now(tz=UTC), say"
         raise InvalidRequestError(msg)
     moment = at if at is None or at.tzinfo is UTC else at.astimezone(UTC)
     day = table.date if moment is None else moment.date()
-    rates = _in_force(prices.rates, day, None if moment is None else moment.time(), usage.input_total)
+    rates = _in_force(prices.rates, day, moment, usage.input_total)
     dollars = None if rates is None else _sum(rates, usage, long_cache=cache_ttl == "1h")
     return None if dollars is None else Cost(amount=dollars, table_date=table.date)
 
@@ -211,15 +211,15 @@ def _find(models: tuple[ModelPrices, ...], name: str) -> ModelPrices | None:
     return None
 
 
-def _in_force(rates: tuple[Rates, ...], day: date, hour: time | None, input_total: int) -> Rates | None:
+def _in_force(rates: tuple[Rates, ...], day: date, moment: datetime | None, input_total: int) -> Rates | None:
     for rate in reversed(rates):
         if (rate.since is not None and day < rate.since) or input_total <= rate.above > 0:
             continue
         if rate.hours is None:
             return rate
-        if hour is None:
+        if moment is None:
             return None  # another hour has another rate
-        if _within(hour, *rate.hours):
+        if _within(moment.time(), *rate.hours):
             return rate
     return None
 
