@@ -124,7 +124,7 @@ async def test_arguments_too_deep_to_be_written_are_an_error_on_the_record() -> 
     """An answer that cannot be recorded is not handed on, and the attempt does not stay open."""
     log = AuditLog.memory()
     deep: dict[str, Any] = {}
-    for _ in range(5000):
+    for _ in range(100_000):
         deep = {"a": deep}
     with pytest.raises(BackendError, match="RecursionError"):
         await Gate(Says(_finish(tool_calls=(ToolCall("1", "f", deep),))), log).generate("hi")
