@@ -150,6 +150,79 @@ def test_both_processes_fail_to_sync(tmp_path: Path, processes: tuple[Process, P
     assert verify(tmp_path).ok
 
 
+def test_a_process_that_fails_to_sync_after_another_was_further(
+    tmp_path: Path, processes: tuple[Process, Process]
+) -> None:
+    """Two failures on one segment: what the second process had not read yet of it is no reason to refuse the log."""
+    first, second = processes
+    placed, _ = first.store.append([first.seal("a")])
+    second.store.append([second.seal("b")])
+    second.store.sync()
+    second.store.append([second.seal("c")])
+    first.store._poisoned = second.store._poisoned = True
+    second.store.sync()
+    first.store.sync()
+    assert [item.seq for item in placed] == [2]
+    first.store.append([first.seal("d")])
+    first.store.sync()
+    assert _calls(tmp_path) == ["a", "b", "c", "d"]
+    assert verify(tmp_path).ok
+
+
+def test_an_entry_whose_place_was_taken_is_written_again(tmp_path: Path, processes: tuple[Process, Process]) -> None:
+    """Where the disk forgot an entry and another process wrote in its place, that one's entry is not taken for it."""
+    first, second = processes
+    size = end_of(tmp_path)
+    placed, _ = first.store.append([first.seal("a")])
+    _drop_pages(tmp_path, size)
+    second.store.append([second.seal("b")])
+    first.store._poisoned = True
+    first.store.sync()
+    assert [item.seq for item in placed] == [3]
+    assert _calls(tmp_path) == ["b", "a"]
+    second.store.sync()
+    assert _calls(tmp_path) == ["b", "a"]
+    assert verify(tmp_path).ok
+
+
+def test_a_sync_waits_for_what_could_not_be_written_again(
+    tmp_path: Path, processes: tuple[Process, Process], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An entry that a new segment left out, and that could not be appended to it at once, is in it before a sync says yes."""
+    first, second = processes
+    size = end_of(tmp_path)
+    second.store.append([second.seal("x")])
+    _drop_pages(tmp_path, size)
+    first.store._poisoned = True
+    first.store.sync()
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="full"):
+        patch.setattr(store_module, "write_at", lambda *_: (0, OSError(errno.ENOSPC, "full")))
+        second.store.append([second.seal("y")])
+    second.store.sync()
+    assert _calls(tmp_path) == ["x"]
+    assert verify(tmp_path).ok
+
+
+def test_what_a_checkpoint_covers_is_never_set_aside_by_a_living_writer(
+    tmp_path: Path, processes: tuple[Process, Process]
+) -> None:
+    """A byte changed in entries that no later frame vouches for is damage to a writer that had not read them, where a checkpoint has."""
+    first, second = processes
+    end = end_of(tmp_path)
+    first.store.append([first.seal(call) for call in "abc"])
+    first.store.sync()
+    first.store.save()
+    path = segment.path(tmp_path, 0)
+    bad = bytearray(path.read_bytes())
+    bad[end + 60] ^= 1
+    path.write_bytes(bad)
+    with pytest.raises(AuditCorruptError, match="entry 2 is due"):
+        second.store.append([second.seal("d")])
+    with pytest.raises(AuditCorruptError, match="entry 2 is due"):
+        second.store.set_aside()
+    assert path.read_bytes() == bytes(bad)
+
+
 def test_an_append_after_a_failed_sync_begins_with_what_was_lost(
     tmp_path: Path, processes: tuple[Process, Process]
 ) -> None:

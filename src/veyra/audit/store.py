@@ -286,7 +286,7 @@ class Store:
                 self._poisoned = not self._reaches_disk()
             if self._poisoned:
                 self._replace()
-            elif not self._is_overtaken():
+            elif not (self._doubtful or self._is_overtaken()):
                 self._pending.clear()
                 self._durable = self._here()
                 return
@@ -369,19 +369,24 @@ class Store:
     def _follow(self) -> None:
         """Go to the log's end through what others appended; raises as `append`."""
         while True:
-            size = os.lseek(self._fd, 0, os.SEEK_END)
-            if size < self._offset:
+            size, is_overtaken = os.lseek(self._fd, 0, os.SEEK_END), self._is_overtaken()
+            if size < self._offset and not is_overtaken:
                 self._refuse(f"segment {self._head.index} was cut: it ended at {self._offset}, and ends at {size}")
             scan = None if self._is_at_end(size) else self._take_in()
-            if self._is_overtaken():
+            if is_overtaken:
                 self._enter_next()
             elif scan is None or scan.damage is None:
                 self._room_end = size
                 return
-            elif scan.damage.torn:
+            elif scan.damage.torn and not self._is_covered(scan.seq):
                 raise TornTailError
             else:
                 self._refuse_damage(scan)
+
+    def _is_covered(self, seq: int) -> bool:
+        """Tell whether the checkpoint is over the entry `seq`, which so was durable."""
+        known = self._read_checkpoint()
+        return known is not None and known.size > seq
 
     def _is_at_end(self, size: int) -> bool:
         """Tell whether the file, of `size` bytes, has nothing but room behind what is known of it."""
@@ -445,18 +450,24 @@ class Store:
         """Write what is not known to be durable again, in a new segment: rule 3."""
         with self._lock:
             if self._is_overtaken():
-                self._enter_next()
                 self._follow()
                 self._restore()
                 return
             _, offset, start = self._durable
             tree = start.copy()
             scan = Scan(self._fd, offset, segment.content_end(self._fd, offset), tree.size)
+            found: set[tuple[int, bytes]] = set()
             for frame in scan:
-                tree.append(leaf_hash(frame.leaf))
+                digest = leaf_hash(frame.leaf)
+                tree.append(digest)
+                found.add((frame.seq, digest))
             frames = [os.pread(self._fd, scan.offset - offset, offset)]
-            doubtful = self._doubtful
-            lost = [item for item in self._pending if item.seq >= tree.size or doubtful.get(item.seq) is item]
+            lost = [
+                item
+                for item in self._pending
+                if self._doubtful.get(item.seq) is item
+                or (item.seq >= start.size and (item.seq, item.entry.hash) not in found)
+            ]
             places = range(tree.size, tree.size + len(lost))
             for item, seq in zip(lost, places, strict=True):
                 frames.append(encode(seq, item.entry, seq - start.size))
