@@ -72,6 +72,27 @@ def test_every_flipped_bit_is_found(scan: Scanner) -> None:
         assert (damage.offset, damage.torn) == (0, False), position
 
 
+def test_bytes_full_of_magics_are_looked_through_once(scan: Scanner, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Behind a bad frame each place that might begin another costs one small read, not the whole piece again."""
+    read, pread = 0, os.pread
+
+    def counted(fd: int, size: int, offset: int) -> bytes:
+        nonlocal read
+        data = pread(fd, size, offset)
+        read += len(data)
+        return data
+
+    monkeypatch.setattr(os, "pread", counted)
+    data = b"bad" + MAGIC * 100_000
+    _, damage = scan(data)
+    assert damage is not None
+    assert damage.torn
+    assert read < 8 * len(data)
+    _, damage = scan(data + encode(1, _sealed()))
+    assert damage is not None
+    assert not damage.torn
+
+
 def test_every_cut_is_a_torn_end(scan: Scanner) -> None:
     """A frame cut anywhere at the end of the file leaves the frames before it, and the rest is called torn."""
     first, second = encode(0, _sealed()), encode(1, _sealed())

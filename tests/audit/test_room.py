@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import itertools
+import os
 import shutil
 import struct
+import threading
+import tracemalloc
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -211,6 +215,51 @@ def test_a_frame_with_too_many_before_it_vouches_for_none(tmp_path: Path) -> Non
             assert list(scan) == []
         assert scan.damage is not None
         assert scan.damage.torn is (torn or unsynced >= UNSAID), unsynced
+
+
+async def test_torn_bytes_far_behind_the_end_are_set_aside_in_pieces(tmp_path: Path) -> None:
+    """Zeros without end and one byte behind them: what is set aside is exactly that, and neither memory nor disk holds the zeros."""
+    await filled(tmp_path, 1)
+    path, end, size = segment.path(tmp_path, 0), end_of(tmp_path), 256 << 20
+    os.truncate(path, end + size - 1)
+    with path.open("ab") as file:
+        file.write(b"x")
+    tracemalloc.start()
+    await filled(tmp_path, 1)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    leaf = next(e.leaf for e in read_entries(tmp_path) if e.leaf.get("of") == "tail")
+    assert (leaf["offset"], leaf["size"]) == (end, size)
+    aside = (tmp_path / leaf["file"]).stat()
+    assert aside.st_size == size
+    assert aside.st_blocks * 512 < size / 8
+    assert peak < 16 << 20
+    assert verify(tmp_path).ok
+
+
+def test_a_copy_is_good_where_the_log_is_locked_meanwhile(tmp_path: Path, writers: tuple[Writer, Writer]) -> None:
+    """Read piece by piece while entries are written, room has zeros that were entries when the next piece was read."""
+    writer, path = writers[0], segment.path(tmp_path / "log", 0)
+    writer.append("a")
+    writer.store.sync()
+    whole = tmp_path / "locked"
+    with (tmp_path / "log" / "lock").open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        thread = threading.Thread(target=writer.append, args=["b"])
+        thread.start()
+        shutil.copytree(tmp_path / "log", whole)
+    thread.join()
+    assert _calls(whole) == ["a"]
+    assert verify(whole).ok
+    copied, end = tmp_path / "not locked" / "seg" / path.name, end_of(tmp_path / "log")
+    copied.parent.mkdir(parents=True)
+    before = path.read_bytes()[: end + 100]
+    for call in "cd":
+        writer.append(call)
+        writer.store.sync()
+    copied.write_bytes(before + path.read_bytes()[end + 100 :])
+    assert not verify(tmp_path / "not locked").ok
+    assert verify(tmp_path / "log").ok
 
 
 # ------------------------------------------------------------------------------------------- loss of power

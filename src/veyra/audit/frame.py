@@ -233,17 +233,20 @@ class Scan:
         while start < self._end:
             piece = self._bytes(start, _CHUNK)
             at = piece.find(MAGIC)
-            if at < 0:
-                start += max(len(piece) - len(MAGIC) + 1, 1)
-                continue
-            start += at
-            header = _parse(_pread(self._fd, start, min(HEADER_SIZE, self._end - start)))
-            if not isinstance(header, str) and header.vouches_for(self.seq) and start + header.size <= self._end:
-                trailer = _pread(self._fd, start + header.size - _TRAILER.size, _TRAILER.size)
-                if trailer == _TRAILER.pack(header.size, header.crc, END):
+            while at >= 0:
+                if self._vouches(start + at):
                     return True
-            start += 1
+                at = piece.find(MAGIC, at + 1)
+            start += max(len(piece) - len(MAGIC) + 1, 1)
         return False
+
+    def _vouches(self, start: int) -> bool:
+        """Tell whether a frame begins at `start`, as far as header and trailer say, that vouches for the entry that is due."""
+        header = _parse(_pread(self._fd, start, min(HEADER_SIZE, self._end - start)))
+        if isinstance(header, str) or not header.vouches_for(self.seq) or start + header.size > self._end:
+            return False
+        trailer = _pread(self._fd, start + header.size - _TRAILER.size, _TRAILER.size)
+        return trailer == _TRAILER.pack(header.size, header.crc, END)
 
 
 def _parse(data: bytes) -> _Header | str:

@@ -11,7 +11,7 @@ import contextlib
 import os
 import re
 import stat
-from hashlib import file_digest, sha256
+from hashlib import file_digest
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -25,6 +25,7 @@ _TORN: Final = ".torn"
 _NAME: Final = re.compile(rf"{FOLDER}/[0-9A-Za-z-]{{1,200}}\{_TORN}")
 _READ: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 """No link, and nothing that keeps its reader waiting."""
+_PIECE: Final = 1 << 20
 
 
 class Tail(NamedTuple):
@@ -39,13 +40,14 @@ class Tail(NamedTuple):
 
         A torn frame that holds any byte of a body holds its salt too, so the hash confirms no guess at the body.
         """
-        data = self.path.read_bytes()
+        with self.path.open("rb") as data:
+            size, digest = os.fstat(data.fileno()).st_size, file_digest(data, "sha256").hexdigest()
         return recovered_tail(
             file=f"{FOLDER}/{self.path.stem}{_TORN}",
             segment=self.segment,
             offset=self.offset,
-            size=len(data),
-            digest=sha256(data).hexdigest(),
+            size=size,
+            digest=digest,
         )
 
     def settle(self) -> None:
@@ -57,13 +59,18 @@ class Tail(NamedTuple):
 def set_aside(directory: Path, fd: int, segment: int, offset: int) -> None:
     """Move the bytes of the segment `fd` from `offset` on into quarantine (the log's lock is held).
 
-    Durable: the new file (`created`), then ftruncate and fdatasync of the segment.
+    Durable: the new file (`created`), then ftruncate and fdatasync of the segment. However many bytes there are, few are
+    in memory, and long runs of zeros take no room on the disk.
     """
     folder = directory / FOLDER
     make_folder(folder)
-    size = content_end(fd, offset) - offset
+    end = content_end(fd, offset)
     with created(folder / f"{segment:08d}-{offset}-{new_id()}{_PENDING}") as torn:
-        write_all(torn, os.pread(fd, size, offset))
+        for begin in range(offset, end, _PIECE):
+            piece = os.pread(fd, min(_PIECE, end - begin), begin)
+            if piece.count(0) < len(piece):
+                os.lseek(torn, begin - offset, os.SEEK_SET)
+                write_all(torn, piece)
     os.ftruncate(fd, offset)
     sync_data(fd)
 
