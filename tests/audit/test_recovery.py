@@ -128,6 +128,20 @@ async def test_a_torn_end_is_set_aside_and_recorded(tmp_path: Path, cut: int) ->
     assert not any("torn" in notice for notice in verify(tmp_path).notices)
 
 
+async def test_a_session_that_meets_a_torn_end_as_it_ends_leaves_it_to_the_next(tmp_path: Path) -> None:
+    """The torn bytes are moved away before the session's last entry; the next opening records them, for nothing follows that one."""
+    log = AuditLog(tmp_path)
+    await pair(log)
+    tear(tmp_path, encode(3, _sealed())[:50])
+    await log.aclose()
+    assert kinds(tmp_path)["session.close"] == 1
+    assert verify(tmp_path).ok, verify(tmp_path).problems
+    await filled(tmp_path, 1)
+    (leaf,) = [e.leaf for e in read_entries(tmp_path) if e.leaf.get("of") == "tail"]
+    assert (tmp_path / leaf["file"]).stat().st_size == leaf["size"] == 50
+    assert verify(tmp_path).ok
+
+
 async def test_what_was_set_aside_is_held_against_the_entry_that_names_it(tmp_path: Path) -> None:
     """A bit flipped in it is found and named at the levels that read bodies; that it is gone is worth knowing."""
     _die(tmp_path)

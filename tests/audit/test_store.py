@@ -266,6 +266,28 @@ def test_of_a_write_that_ends_early_the_whole_frames_are_kept(
     assert len(list(read_entries(tmp_path))) == first.store.size == count + room
 
 
+def test_what_a_write_left_that_told_of_nothing_is_cut_off(
+    tmp_path: Path, processes: tuple[Process, Process], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A write that wrote all and fails all the same wrote nothing: its frames are not found, and then written once more."""
+    first, second = processes
+    entries = [first.seal("a"), first.seal("b")]
+    with monkeypatch.context() as patch:
+
+        def lie(fd: int, data: bytes, offset: int) -> tuple[int, OSError]:
+            os.pwrite(fd, data, offset)
+            return 0, OSError(errno.EIO, os.strerror(errno.EIO))
+
+        patch.setattr(store_module, "write_at", lie)
+        placed, failure = first.store.append(entries)
+    assert (placed, failure is not None) == ([], True)
+    second.store.append([second.seal("c")])
+    first.store.append(entries)
+    first.store.sync()
+    assert _calls(tmp_path) == ["c", "a", "b"]
+    assert verify(tmp_path).ok
+
+
 def test_of_a_file_that_is_cut_while_it_is_written_nothing_counts(
     tmp_path: Path, processes: tuple[Process, Process], monkeypatch: pytest.MonkeyPatch
 ) -> None:

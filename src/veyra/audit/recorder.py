@@ -23,6 +23,7 @@ from typing import Final
 from veyra.audit import quarantine, sessions, signer
 from veyra.audit.coding import Packer
 from veyra.audit.entry import (
+    CLOSE,
     INTENT,
     Draft,
     Sealed,
@@ -162,8 +163,8 @@ class Recorder:
                 except OSError as error:
                     stopped, drafts = error, self._outcomes_alone(drafts, results)
             failure = self._append(store, drafts, results)
-            if self._tails:
-                self._record_tails(store)
+            if self._tails and CLOSE not in [draft.kind for draft in drafts]:
+                self._record_tails(store)  # else the next opening does: nothing of a session follows its end
             store.sync()
         except OSError as error:
             return error

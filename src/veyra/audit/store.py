@@ -426,7 +426,7 @@ class Store:
         self._tree.extend([item.entry.hash for item in placed])
         for seq, item in enumerate(placed, first):
             item.seq = seq
-        if failure is not None and written > size:
+        if failure is not None and os.lseek(self._fd, 0, os.SEEK_END) > self._offset:  # whatever it said of how much
             with contextlib.suppress(OSError):  # then the torn bytes stay, and the next append finds them
                 self._cut_room()
         return len(placed), failure
