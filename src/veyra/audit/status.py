@@ -39,7 +39,7 @@ class Status:
     Attributes:
         origin: the log's name.
         entries, segments: how many there are.
-        size: bytes of the segments.
+        size: bytes of the segments, with the room behind the last entry.
         writers: the sessions that are alive; None where that could not be found out.
         checkpoint_size: how many entries the checkpoint covers; None where there is none.
         checkpoint_time: when it was written, RFC 3339.
