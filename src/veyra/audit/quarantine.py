@@ -38,7 +38,8 @@ class Tail(NamedTuple):
     def draft(self) -> Draft:
         """Draft the recovery entry: where the bytes were, where they are, their number and SHA-256.
 
-        A torn frame that holds any byte of a body holds its salt too, so the hash confirms no guess at the body.
+        A frame that was cut holds the salt of each body that it holds any byte of, so the hash confirms no guess at the body.
+        Where a loss of power took the block with the salt and left one with the body, it may.
         """
         with self.path.open("rb") as data:
             size, digest = os.fstat(data.fileno()).st_size, file_digest(data, "sha256").hexdigest()
