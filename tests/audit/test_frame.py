@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
+from zlib import crc32
 
 import pytest
 from hypothesis import given
@@ -134,6 +135,19 @@ def test_frames_out_of_their_order_are_damage(scan: Scanner, numbers: tuple[int,
     assert damage is not None
     assert not damage.torn
     assert "number" in damage.reason
+
+
+def test_a_frame_of_a_later_version_is_never_torn(scan: Scanner) -> None:
+    """A header that is whole was written by somebody: a writer that does not know it may not set it aside."""
+    first, second = encode(0, _sealed()), bytearray(encode(1, _sealed()))
+    second[8:10] = (2).to_bytes(2)
+    second[40:44] = crc32(second[:40]).to_bytes(4)
+    for length in (44, 100, len(second)):
+        read, damage = scan(first + second[:length])
+        assert len(read) == 1
+        assert damage is not None
+        assert not damage.torn
+        assert "version 2" in damage.reason
 
 
 @given(st.lists(st.sampled_from([b"\0", MAGIC, END, encode(0, _sealed()), encode(1, _sealed())[:60], b"x" * 9])))

@@ -171,6 +171,11 @@ async def test_a_bit_flipped_in_the_room_is_found(tmp_path: Path, place: int) ->
     await filled(tmp_path, 1)
     leaf = next(e.leaf for e in read_entries(tmp_path) if e.leaf.get("of") == "tail")
     assert (leaf["offset"], leaf["size"]) == (end, len(bytes(data[end:]).rstrip(b"\0")))
+    assert (leaf["sha256"] is None) is (place != 0), "what begins with zeros may be a body without its salt"
+    aside = tmp_path / leaf["file"]
+    aside.write_bytes(aside.read_bytes() + b"x")
+    assert [problem.code for problem in verify(tmp_path).problems] == ["quarantine"]
+    os.truncate(aside, leaf["size"])
     assert kinds(tmp_path)["call.outcome"] == 2
     assert verify(tmp_path).ok
 

@@ -221,9 +221,10 @@ def recovered_session(*, session: str, abandoned: int) -> Draft:
     return Draft(RECOVERY, new_id(), f"{_times()},{body},{nothing}")
 
 
-def recovered_tail(*, file: str, segment: int, offset: int, size: int, digest: str) -> Draft:
+def recovered_tail(*, file: str, segment: int, offset: int, size: int, digest: str | None) -> Draft:
     """Draft the entry that says: these torn bytes at a segment's end were set aside in `file`."""
-    where = f'"file":{_quote(file)},"segment":{segment:d},"offset":{offset:d},"size":{size:d},"sha256":{_quote(digest)}'
+    said = "null" if digest is None else _quote(digest)
+    where = f'"file":{_quote(file)},"segment":{segment:d},"offset":{offset:d},"size":{size:d},"sha256":{said}'
     return Draft(RECOVERY, new_id(), f'{_times()},"of":"tail","session":null,"abandoned":null,{where}')
 
 

@@ -38,11 +38,14 @@ class Tail(NamedTuple):
     def draft(self) -> Draft:
         """Draft the recovery entry: where the bytes were, where they are, their number and SHA-256.
 
-        A frame that was cut holds the salt of each body that it holds any byte of, so the hash confirms no guess at the body.
-        Where a loss of power took the block with the salt and left one with the body, it may.
+        Bytes that hold a frame's header hold the CRC of its salts, and so the hash confirms no guess at a body. Where a loss of
+        power took the header, it may have taken the salts too and left a body: then there is no hash.
         """
         with self.path.open("rb") as data:
-            size, digest = os.fstat(data.fileno()).st_size, file_digest(data, "sha256").hexdigest()
+            has_header = data.read(1) != b"\0"
+            data.seek(0)
+            digest = file_digest(data, "sha256").hexdigest() if has_header else None
+            size = os.fstat(data.fileno()).st_size
         return recovered_tail(
             file=f"{FOLDER}/{self.path.stem}{_TORN}",
             segment=self.segment,

@@ -256,7 +256,7 @@ class _Check:
         self._bodies = 0
         self._problems: list[Problem] = []
         self._notices: list[str] = []
-        self._set_aside: list[tuple[int, str, object]] = []
+        self._set_aside: list[tuple[int, str, object, object]] = []
         self._last: tuple[Place, bytes] | None = None
         self._found_last = False
         self.verified = since
@@ -316,7 +316,7 @@ class _Check:
             for message in self._check_bodies(leaf, frame.blobs or b""):
                 self.problem("body", message, file, frame.offset, frame.seq)
             if leaf["kind"] == RECOVERY and leaf["of"] == "tail":
-                self._set_aside.append((frame.seq, str(leaf["file"]), (leaf["size"], leaf["sha256"])))
+                self._set_aside.append((frame.seq, str(leaf["file"]), leaf["size"], leaf["sha256"]))
         digest = leaf_hash(frame.leaf)
         self._tree.append(digest)
         self._compare_root()
@@ -388,7 +388,7 @@ class _Check:
     def quarantine(self, path: Path) -> None:
         """Check that what was set aside is what the entries say; a file is read once, however often it is named."""
         read = lru_cache(maxsize=None)(quarantine.kept)
-        for seq, file, said in self._set_aside:
+        for seq, file, size, digest in self._set_aside:
             try:
                 found = read(path, file)
             except ValueError as error:
@@ -396,7 +396,7 @@ class _Check:
                 continue
             if found is None:
                 self._notices.append(f"{file}, which entry {seq} names, is not there or cannot be read")
-            elif found != said:
+            elif found[0] != size or (digest is not None and found[1] != digest):
                 self.problem("quarantine", f"it is not what entry {seq} says was set aside", file, None, seq)
             if self.is_full or len(self._notices) >= MAX_PROBLEMS:
                 return
