@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -35,7 +36,11 @@ def pytest_configure(config: pytest.Config) -> None:
     A process that is killed loses nothing of what it wrote, on a disk as in memory, and a system call that strace lets fail
     comes to neither: waiting for the disk would show nothing more. Where it matters that a sync takes its time, as entries
     gather meanwhile, a test has `disk_path`.
+
+    A run in the background of a shell ignores Ctrl-C, and so would every command that it starts: not here.
     """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     is_told = config.getoption("basetemp") is not None or {_TEMPORARY, "TMPDIR"} & os.environ.keys()
     if not is_told and os.access(_IN_MEMORY, os.W_OK | os.X_OK) and shutil.disk_usage(_IN_MEMORY).free >= _ROOM:
         os.environ[_TEMPORARY] = str(_IN_MEMORY)
