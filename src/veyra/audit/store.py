@@ -25,14 +25,12 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import time
 from bisect import bisect_right
 from collections.abc import Sequence
 from itertools import accumulate
 from pathlib import Path
-from types import TracebackType
 from typing import Final, NamedTuple, NoReturn
 
 from veyra.audit import ballast, checkpoint, quarantine, saved, segment, sessions
@@ -40,6 +38,7 @@ from veyra.audit.checkpoint import Checkpoint
 from veyra.audit.entry import Sealed, new_id
 from veyra.audit.files import checksum, created, make_folder, sync_data, write_all, write_at
 from veyra.audit.frame import Scan, encode
+from veyra.audit.lock import Lock
 from veyra.audit.saved import State
 from veyra.audit.segment import Head
 from veyra.audit.sessions import Claim
@@ -77,36 +76,6 @@ class Mark(NamedTuple):
     tree: Tree
 
 
-class _Lock:
-    """The log's lock, held inside a `with`; its file is opened when it is first taken. One thread at a time."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._fd = -1
-
-    def __enter__(self) -> None:
-        if self._fd < 0:
-            self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        fcntl.flock(self._fd, fcntl.LOCK_EX)
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Give the lock up. What was done under it is done, so this does not fail: closing the file does it, too."""
-        try:
-            fcntl.flock(self._fd, fcntl.LOCK_UN)
-        except OSError:
-            with contextlib.suppress(OSError):
-                os.close(self._fd)
-            self._fd = -1
-
-    def release(self) -> None:
-        """Let go of the file."""
-        if self._fd >= 0:
-            os.close(self._fd)
-        self._fd = -1
-
-
 class Store:
     """A log open for appending, in one session. Made by `Store.open`; used by one thread at a time, and `save` by another.
 
@@ -119,8 +88,8 @@ class Store:
         self._spool = spool
         self._session = directory / sessions.FOLDER / session
         self._session_fd = -1
-        self._lock = _Lock(directory / "lock")
-        self._saving = _Lock(directory / f"{checkpoint.FILE}.lock")
+        self._lock = Lock(directory / "lock")
+        self._saving = Lock(directory / f"{checkpoint.FILE}.lock")
         self._fd = -1
         self._head: Head
         self._next: str

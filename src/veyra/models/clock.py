@@ -61,7 +61,7 @@ class Clock:
             self._timer = None
 
     def __enter__(self) -> None:
-        self._waiting = asyncio.current_task()
+        self._waiting = asyncio.current_task(self._loop)
         self._cancelling = 0 if self._waiting is None else self._waiting.cancelling()
         now = self._loop.time()
         if self._is_new:
