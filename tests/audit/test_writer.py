@@ -6,7 +6,7 @@ import asyncio
 import fcntl
 import os
 import threading
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,12 @@ import pytest
 from audit.recording import ASKED, answer, ask, kinds, pair, rest, run, statuses
 from veyra.audit import AuditLog, checkpoint, verify
 from veyra.audit import log as log_module
+from veyra.audit import writer as writer_module
 from veyra.audit.entry import Attempt, intent
 from veyra.audit.keys import Places
 from veyra.audit.modes import Manner, Mode
-from veyra.audit.writer import Writer
+from veyra.audit.recorder import Result
+from veyra.audit.writer import Waiting, Writer
 from veyra.errors import AuditUnavailableError
 from veyra.types import Receipt
 
@@ -50,6 +52,27 @@ async def test_a_task_alone_on_its_loop_writes_its_entries_itself(tmp_path: Path
     await log.aclose()
     assert statuses(tmp_path) == {"ok": 2}
     assert verify(tmp_path).ok
+
+
+async def test_who_is_told_finds_the_log_free(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The thread lets go of the log before it tells whoever waits, who may then write the next entry without it."""
+    log = AuditLog(tmp_path)
+    await ask(log, "opens the log")
+    writer, tell = log_module._WRITERS[log], writer_module._tell
+    was_free: list[bool] = []
+
+    def spy(batch: Sequence[Waiting], results: dict[str, Result]) -> None:
+        was_free.append(writer.busy.acquire(timeout=2))  # a caller may have it for a moment, this thread may not
+        writer.busy.release()
+        tell(batch, results)
+
+    monkeypatch.setattr(writer_module, "_tell", spy)
+    await asyncio.sleep(0.02)  # that the task was alone counts no longer
+    await asyncio.gather(*(ask(log) for _ in range(5)))
+    monkeypatch.undo()
+    await log.aclose()
+    assert set(was_free) == {True}
+    assert statuses(tmp_path) == {"abandoned": 6}
 
 
 async def test_the_first_entry_is_for_the_thread(tmp_path: Path) -> None:
