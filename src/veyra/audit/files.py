@@ -52,12 +52,11 @@ def make_folder(folder: Path) -> None:
         sync_folder(new.parent)
 
 
-def write_all(fd: int, data: bytes) -> int:
-    """Append `data`; return how many bytes were written. Durable only after `sync_data`."""
+def write_all(fd: int, data: bytes) -> None:
+    """Write `data` where the file stands. Durable only after `sync_data`."""
     written = os.write(fd, data)
     while written < len(data):
         written += os.write(fd, memoryview(data)[written:])
-    return written
 
 
 def write_at(fd: int, data: bytes, offset: int) -> tuple[int, OSError | None]:

@@ -72,6 +72,12 @@ class Damage(NamedTuple):
     torn: bool
 
 
+class _Unknown(str):
+    """What there is instead of a header of ours: one that is whole. Somebody wrote it; no crash makes one out of another."""
+
+    __slots__ = ()
+
+
 class _Header(NamedTuple):
     unsynced: int
     seq: int
@@ -217,10 +223,11 @@ class Scan:
 
     def _is_torn(self) -> bool:
         """Tell whether the bytes at `offset` can be the rest of one interrupted append."""
-        data = self._bytes(self.offset, HEADER_SIZE)
-        header = _parse(data)
+        header = _parse(self._bytes(self.offset, HEADER_SIZE))
+        if isinstance(header, _Unknown):
+            return False
         if isinstance(header, str):
-            return not (_is_whole(data) or self._is_vouched_for(self.offset + 1))
+            return not self._is_vouched_for(self.offset + 1)
         if header.seq != self.seq:
             return False
         end = self.offset + header.size
@@ -257,18 +264,12 @@ def _parse(data: bytes) -> _Header | str:
     magic, version, unsynced, seq, leaf_size, blobs_size, leaf_crc, blobs_crc = _FIELDS.unpack_from(data)
     if magic != MAGIC:
         return "no frame"
-    if not _is_whole(data):
-        return "a header that does not agree with its CRC"
     (check,) = _CRC.unpack_from(data, _FIELDS.size)
+    if crc32(data[: _FIELDS.size]) != check:
+        return "a header that does not agree with its CRC"
     if version != VERSION or not 0 < leaf_size <= MAX_LEAF:
-        return f"a frame of a form not known here (version {version}, leaf of {leaf_size} bytes)"
+        return _Unknown(f"a frame of a form not known here (version {version}, leaf of {leaf_size} bytes)")
     return _Header(unsynced, seq, leaf_size, blobs_size, leaf_crc, blobs_crc, check)
-
-
-def _is_whole(data: bytes) -> bool:
-    """Tell whether a header is here as somebody wrote it, in whatever version: no crash makes one out of another."""
-    is_there = len(data) >= HEADER_SIZE and data.startswith(MAGIC)
-    return is_there and _CRC.pack(crc32(data[: _FIELDS.size])) == data[_FIELDS.size : HEADER_SIZE]
 
 
 def _pread(fd: int, offset: int, size: int) -> bytes:

@@ -52,6 +52,7 @@ _ROOM = 128 << 10
 _SMALL = 16 << 10
 """What is larger shares its sync among many entries: it is written behind the room, and makes none."""
 _MARGIN = 8
+"""So much of the room is looked at before something is written there: a frame begins with other bytes."""
 
 
 class TornTailError(Exception):
@@ -358,10 +359,8 @@ class Store:
         return known is not None and known.size > seq
 
     def _is_at_end(self, size: int) -> bool:
-        """Tell whether the file, of `size` bytes, has nothing but room behind what is known of it."""
-        if size == self._room_end:  # zeros then: whoever writes begins where they begin
-            return not os.pread(self._fd, _MARGIN, self._offset).rstrip(b"\0")
-        return segment.content_end(self._fd, self._offset) == self._offset
+        """Tell whether the file still ends where the room did, and that room begins where it did: whoever writes begins there."""
+        return size == self._room_end and not os.pread(self._fd, _MARGIN, self._offset).rstrip(b"\0")
 
     def _take_in(self) -> Scan:
         """Go on through the frames that follow, up to the first bytes that are none."""
