@@ -15,40 +15,18 @@ from pathlib import Path
 import pytest
 
 from audit.recording import ask, die, end_of, filled, kinds, pair, tear
-from veyra.audit import AuditLog, BodyPart, entry, read_entries, segment, verify
+from audit.stores import Process, calls
+from veyra.audit import AuditLog, read_entries, segment, verify
 from veyra.audit import store as store_module
-from veyra.audit.entry import Attempt, Sealed
 from veyra.audit.frame import UNSAID, Scan, encode
-from veyra.audit.session import Session
-from veyra.audit.store import Store
 
 SECTOR = 512
 
 
-class Writer:
-    """A store with a session that seals what it appends."""
-
-    def __init__(self, directory: Path) -> None:
-        self._session = Session()
-        self.store = Store.open(directory, self._session.id)
-        self.store.append([self._session.seal(entry.session_open(pid=1, mode="strict"))])
-        self.store.sync()
-
-    def seal(self, call: str, size: int = 0) -> Sealed:
-        """Seal an intent with a body of so many bytes."""
-        part = BodyPart("request.wire", b"x" * size, "x")
-        return self._session.seal(entry.intent(Attempt(call, 1, "b"), attributes={}, parts=[part]))
-
-    def append(self, *calls: str) -> None:
-        """Append intents, without a sync."""
-        _, failure = self.store.append([self.seal(call) for call in calls])
-        assert failure is None
-
-
 @pytest.fixture
-def writers(tmp_path: Path) -> Iterator[tuple[Writer, Writer]]:
+def writers(tmp_path: Path) -> Iterator[tuple[Process, Process]]:
     """Two processes that have the log open."""
-    both = Writer(tmp_path / "log"), Writer(tmp_path / "log")
+    both = Process(tmp_path / "log"), Process(tmp_path / "log")
     yield both
     for writer in both:
         writer.store.release()
@@ -56,10 +34,6 @@ def writers(tmp_path: Path) -> Iterator[tuple[Writer, Writer]]:
 
 def _size(directory: Path, index: int = -1) -> int:
     return segment.listed(directory)[index].stat().st_size
-
-
-def _calls(directory: Path) -> list[str]:
-    return [e.leaf["call"] for e in read_entries(directory) if e.leaf["kind"] == "call.intent"]
 
 
 def _unsynced(directory: Path) -> list[int]:
@@ -109,24 +83,24 @@ async def test_room_that_a_crash_left_is_no_torn_end(tmp_path: Path) -> None:
     assert verify(tmp_path).ok
 
 
-def test_a_session_that_ends_leaves_the_others_right(tmp_path: Path, writers: tuple[Writer, Writer]) -> None:
+def test_a_session_that_ends_leaves_the_others_right(tmp_path: Path, writers: tuple[Process, Process]) -> None:
     """Another's room is cut off while it lives: what it writes next stands where it should, with room behind it again."""
     first, second = writers
     first.append("a")
     second.append("b")
     second.store.sync()
-    third = Writer(tmp_path / "log")
+    third = Process(tmp_path / "log")
     third.store.end()
     assert _size(tmp_path / "log") == end_of(tmp_path / "log")
     first.append("c")
     second.append("d")
     first.store.sync()
     assert _size(tmp_path / "log") > end_of(tmp_path / "log")
-    assert _calls(tmp_path / "log") == ["a", "b", "c", "d"]
+    assert calls(tmp_path / "log") == ["a", "b", "c", "d"]
     assert verify(tmp_path / "log").ok
 
 
-def test_a_large_write_makes_no_room(tmp_path: Path, writers: tuple[Writer, Writer]) -> None:
+def test_a_large_write_makes_no_room(tmp_path: Path, writers: tuple[Process, Process]) -> None:
     """What shares its sync among many entries, or is large itself, is written once and not over zeros."""
     first, _ = writers
     first.store.append([first.seal("large", 1 << 20)])
@@ -134,11 +108,11 @@ def test_a_large_write_makes_no_room(tmp_path: Path, writers: tuple[Writer, Writ
     first.append("small")
     assert _size(tmp_path / "log") > end_of(tmp_path / "log")
     first.store.sync()
-    assert _calls(tmp_path / "log") == ["large", "small"]
+    assert calls(tmp_path / "log") == ["large", "small"]
 
 
 def test_a_sealed_segment_has_no_room(
-    tmp_path: Path, writers: tuple[Writer, Writer], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, writers: tuple[Process, Process], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Who begins the next segment cuts the room of the last one off."""
     first, second = writers
@@ -151,7 +125,7 @@ def test_a_sealed_segment_has_no_room(
     first.store.sync()
     assert len(segment.listed(tmp_path / "log")) > 1
     assert [_size(tmp_path / "log", index) for index in (0, 1)] == [end_of(tmp_path / "log", i) for i in (0, 1)]
-    assert _calls(tmp_path / "log") == ["a", "b", "c", "d"]
+    assert calls(tmp_path / "log") == ["a", "b", "c", "d"]
     assert verify(tmp_path / "log").ok
 
 
@@ -184,7 +158,7 @@ async def test_bytes_that_another_tore_are_met_by_who_knew_the_room(tmp_path: Pa
     """A living writer looks at where it is about to write: what stands there is set aside, and never written over."""
     log = AuditLog(tmp_path)
     await pair(log)
-    torn = encode(3, Writer(tmp_path / "other").seal("x"))[:70]
+    torn = encode(3, Process(tmp_path / "other").seal("x"))[:70]
     end = tear(tmp_path, torn)
     await pair(log)
     await log.aclose()
@@ -194,7 +168,7 @@ async def test_bytes_that_another_tore_are_met_by_who_knew_the_room(tmp_path: Pa
     assert verify(tmp_path).ok
 
 
-def test_frames_say_what_was_durable_before_them(tmp_path: Path, writers: tuple[Writer, Writer]) -> None:
+def test_frames_say_what_was_durable_before_them(tmp_path: Path, writers: tuple[Process, Process]) -> None:
     """Each counts those that its writer has not seen synced: its own batch, and what others wrote meanwhile."""
     first, second = writers
     first.append("a")
@@ -211,7 +185,7 @@ def test_frames_say_what_was_durable_before_them(tmp_path: Path, writers: tuple[
 
 def test_a_frame_with_too_many_before_it_vouches_for_none(tmp_path: Path) -> None:
     """The count ends at 65,535, which says nothing: bad bytes before such a frame may be torn."""
-    sealed = Writer(tmp_path / "log").seal("x")
+    sealed = Process(tmp_path / "log").seal("x")
     for unsynced, torn in ((0, False), (69_999, False), (UNSAID, True), (10**9, True), (70_000, True)):
         path = tmp_path / "frames"
         path.write_bytes(bytes([1] * 100) + encode(70_000, sealed, unsynced))
@@ -242,7 +216,7 @@ async def test_torn_bytes_far_behind_the_end_are_set_aside_in_pieces(tmp_path: P
     assert verify(tmp_path).ok
 
 
-def test_a_copy_is_good_where_the_log_is_locked_meanwhile(tmp_path: Path, writers: tuple[Writer, Writer]) -> None:
+def test_a_copy_is_good_where_the_log_is_locked_meanwhile(tmp_path: Path, writers: tuple[Process, Process]) -> None:
     """Read piece by piece while entries are written, room has zeros that were entries when the next piece was read."""
     writer, path = writers[0], segment.path(tmp_path / "log", 0)
     writer.append("a")
@@ -254,7 +228,7 @@ def test_a_copy_is_good_where_the_log_is_locked_meanwhile(tmp_path: Path, writer
         thread.start()
         shutil.copytree(tmp_path / "log", whole)
     thread.join()
-    assert _calls(whole) == ["a"]
+    assert calls(whole) == ["a"]
     assert verify(whole).ok
     copied, end = tmp_path / "not locked" / "seg" / path.name, end_of(tmp_path / "log")
     copied.parent.mkdir(parents=True)
@@ -279,7 +253,7 @@ def _lost(data: bytes, durable: int, sectors: Sequence[int]) -> bytes:
     return bytes(left)
 
 
-async def test_a_loss_of_power_leaves_what_was_synced(tmp_path: Path, writers: tuple[Writer, Writer]) -> None:
+async def test_a_loss_of_power_leaves_what_was_synced(tmp_path: Path, writers: tuple[Process, Process]) -> None:
     """Whichever sectors of unsynced appends are lost, what was durable is read, nothing is called damage, and the log goes on."""
     first, second = writers
     first.append("durable")
@@ -296,19 +270,19 @@ async def test_a_loss_of_power_leaves_what_was_synced(tmp_path: Path, writers: t
         segment.path(log, 0).write_bytes(_lost(data, durable, lost))
         report = verify(log)
         assert report.ok, (lost, report.problems)
-        calls = _calls(log)
-        assert ["durable", "b", "c", "d"][: len(calls)] == calls
-        assert calls, lost
-        outcomes.add(tuple(calls))
+        there = calls(log)
+        assert ["durable", "b", "c", "d"][: len(there)] == there
+        assert there, lost
+        outcomes.add(tuple(there))
         await filled(log, 1)
         assert verify(log).ok, lost
-        assert _calls(log) == [*calls, "c0"]
+        assert calls(log) == [*there, "c0"]
         shutil.rmtree(log)
     assert len(outcomes) > 2, "some were lost, and some kept"
 
 
 def test_what_was_synced_is_damage_where_a_later_frame_vouches_for_it(
-    tmp_path: Path, writers: tuple[Writer, Writer]
+    tmp_path: Path, writers: tuple[Process, Process]
 ) -> None:
     """A byte changed in a durable entry is no torn end while one frame stands that was written after the sync."""
     first, second = writers
@@ -337,7 +311,7 @@ async def test_a_torn_end_with_whole_frames_is_set_aside_whole(tmp_path: Path) -
     await pair(log)
     intents = [await ask(log, "kept")]
     die(log)
-    writer = Writer(tmp_path)
+    writer = Process(tmp_path)
     before = end_of(tmp_path)
     writer.append("torn", "whole")
     writer.store.release()
@@ -350,6 +324,6 @@ async def test_a_torn_end_with_whole_frames_is_set_aside_whole(tmp_path: Path) -
     leaf = next(e.leaf for e in read_entries(tmp_path) if e.leaf.get("of") == "tail")
     assert (tmp_path / leaf["file"]).read_bytes() == kept
     assert kept.endswith(b"VEYRAEND")
-    assert {"torn", "whole"}.isdisjoint(_calls(tmp_path))
+    assert {"torn", "whole"}.isdisjoint(calls(tmp_path))
     assert len(intents) == 1
     assert verify(tmp_path).ok

@@ -10,34 +10,13 @@ from pathlib import Path
 import pytest
 
 from audit.recording import end_of
-from veyra.audit import BodyPart, entry, read_entries, segment, verify
+from audit.stores import Process, calls
+from veyra.audit import read_entries, segment, verify
 from veyra.audit import store as store_module
-from veyra.audit.entry import Attempt, Sealed
 from veyra.audit.files import make_folder
 from veyra.audit.frame import encode
 from veyra.audit.segment import Head
-from veyra.audit.session import Session
-from veyra.audit.store import Store
 from veyra.errors import AuditCorruptError
-
-
-class Process:
-    """A store with a session that seals what it appends."""
-
-    def __init__(self, directory: Path) -> None:
-        self.session = Session()
-        self.store = Store.open(directory, self.session.id)
-        self.append(entry.session_open(pid=1, mode="strict"))
-        self.store.sync()
-
-    def seal(self, call: str, size: int = 0) -> Sealed:
-        """Seal an intent."""
-        part = BodyPart("request.wire", bytes(size), "x")
-        return self.session.seal(entry.intent(Attempt(call, 1, "b"), attributes={}, parts=[part]))
-
-    def append(self, draft: entry.Draft) -> None:
-        """Append an entry that is of no further interest."""
-        self.store.append([self.session.seal(draft)])
 
 
 @pytest.fixture
@@ -47,10 +26,6 @@ def processes(tmp_path: Path) -> Iterator[tuple[Process, Process]]:
     yield first, second
     first.store.release()
     second.store.release()
-
-
-def _calls(directory: Path) -> list[str]:
-    return [e.leaf["call"] for e in read_entries(directory) if e.leaf["kind"] == "call.intent"]
 
 
 def _drop_pages(directory: Path, offset: int) -> None:
@@ -69,7 +44,7 @@ def test_numbers_go_on_across_processes(tmp_path: Path, processes: tuple[Process
         assert failure is None
         seqs += [item.seq for item in placed]
     assert seqs == [2, 3, 4, 5]
-    assert _calls(tmp_path) == ["a", "b", "c", "d"]
+    assert calls(tmp_path) == ["a", "b", "c", "d"]
     assert verify(tmp_path).ok
 
 
@@ -82,7 +57,7 @@ def test_a_failed_sync_writes_again_in_a_new_segment(tmp_path: Path, processes: 
     assert [item.seq for item in placed] == [2, 3]
     with segment.opened(segment.path(tmp_path, 1)) as fd:
         assert segment.read(fd)[0].first <= 2
-    assert _calls(tmp_path) == ["a", "b"]
+    assert calls(tmp_path) == ["a", "b"]
     assert verify(tmp_path).ok
     assert verify(tmp_path).segments == 2
 
@@ -99,7 +74,7 @@ def test_what_the_disk_forgot_is_written_from_memory(tmp_path: Path, processes: 
     first.store._poisoned = True
     first.store.sync()
     assert [item.seq for item in placed] == [4, 5]
-    assert _calls(tmp_path) == ["before", "durable", "a", "b"]
+    assert calls(tmp_path) == ["before", "durable", "a", "b"]
     assert verify(tmp_path).ok
 
 
@@ -116,7 +91,7 @@ def test_another_process_finds_its_entries_in_the_new_segment(
     assert [item.seq for item in placed] == [3]
     second.store.append([second.seal("c")])
     second.store.sync()
-    assert _calls(tmp_path) == ["a", "b", "c"]
+    assert calls(tmp_path) == ["a", "b", "c"]
     assert verify(tmp_path).ok
 
 
@@ -130,9 +105,9 @@ def test_another_process_writes_its_lost_entries_again(tmp_path: Path, processes
     _drop_pages(tmp_path, size)
     first.store._poisoned = True
     first.store.sync()
-    assert _calls(tmp_path) == ["a"]
+    assert calls(tmp_path) == ["a"]
     second.store.sync()
-    assert _calls(tmp_path) == ["a", "x", "y"]
+    assert calls(tmp_path) == ["a", "x", "y"]
     assert [item.seq for item in placed] == [4]
     assert verify(tmp_path).ok
 
@@ -145,7 +120,7 @@ def test_both_processes_fail_to_sync(tmp_path: Path, processes: tuple[Process, P
     first.store._poisoned = second.store._poisoned = True
     first.store.sync()
     second.store.sync()
-    assert _calls(tmp_path) == ["a", "b"]
+    assert calls(tmp_path) == ["a", "b"]
     assert len(segment.listed(tmp_path)) == 2
     assert verify(tmp_path).ok
 
@@ -165,7 +140,7 @@ def test_a_process_that_fails_to_sync_after_another_was_further(
     assert [item.seq for item in placed] == [2]
     first.store.append([first.seal("d")])
     first.store.sync()
-    assert _calls(tmp_path) == ["a", "b", "c", "d"]
+    assert calls(tmp_path) == ["a", "b", "c", "d"]
     assert verify(tmp_path).ok
 
 
@@ -179,9 +154,9 @@ def test_an_entry_whose_place_was_taken_is_written_again(tmp_path: Path, process
     first.store._poisoned = True
     first.store.sync()
     assert [item.seq for item in placed] == [3]
-    assert _calls(tmp_path) == ["b", "a"]
+    assert calls(tmp_path) == ["b", "a"]
     second.store.sync()
-    assert _calls(tmp_path) == ["b", "a"]
+    assert calls(tmp_path) == ["b", "a"]
     assert verify(tmp_path).ok
 
 
@@ -199,7 +174,7 @@ def test_a_sync_waits_for_what_could_not_be_written_again(
         patch.setattr(store_module, "write_at", lambda *_: (0, OSError(errno.ENOSPC, "full")))
         second.store.append([second.seal("y")])
     second.store.sync()
-    assert _calls(tmp_path) == ["x"]
+    assert calls(tmp_path) == ["x"]
     assert verify(tmp_path).ok
 
 
@@ -240,7 +215,7 @@ def test_an_append_after_a_failed_sync_begins_with_what_was_lost(
     blocker.rmdir()
     first.store.append(entries)
     first.store.sync()
-    assert _calls(tmp_path) == ["a", "b"]
+    assert calls(tmp_path) == ["a", "b"]
     assert verify(tmp_path).ok
 
 
@@ -284,7 +259,7 @@ def test_what_a_write_left_that_told_of_nothing_is_cut_off(
     second.store.append([second.seal("c")])
     first.store.append(entries)
     first.store.sync()
-    assert _calls(tmp_path) == ["c", "a", "b"]
+    assert calls(tmp_path) == ["c", "a", "b"]
     assert verify(tmp_path).ok
 
 
@@ -318,7 +293,7 @@ def test_a_large_segment_is_sealed(tmp_path: Path, processes: tuple[Process, Pro
     third.store.append([third.seal("late")])
     third.store.sync()
     third.store.release()
-    assert _calls(tmp_path) == [*map(str, range(9)), "other", "late"]
+    assert calls(tmp_path) == [*map(str, range(9)), "other", "late"]
     assert verify(tmp_path).ok
     assert verify(tmp_path).segments == 2
 
@@ -334,7 +309,7 @@ def test_an_old_segment_is_sealed(tmp_path: Path) -> None:
     process.store.sync()
     process.store.release()
     assert len(segment.listed(tmp_path)) == 2
-    assert _calls(tmp_path) == ["a"]
+    assert calls(tmp_path) == ["a"]
     assert verify(tmp_path).ok
 
 
